@@ -1,0 +1,101 @@
+"""Reading runs, and keeping them in step with Prefect."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import func, select, text, tuple_, update
+
+from db.engine import Database
+from db.records import RunRecord, RunStatus, StepRecord
+from db.tables import OPEN_STATUSES, Run, RunStep
+from wire.errors import NotFound
+
+_COLUMNS = (
+    Run.id, Run.kind, Run.status, Run.conversation_id, Run.trace_id, Run.prefect_flow_run_id, Run.flow_recorded_at,
+    Run.requested_model, Run.model, Run.route, Run.prompt_tokens, Run.completion_tokens, Run.queue_ms, Run.load_ms,
+    Run.first_token_ms, Run.total_ms, Run.error_code, Run.error_detail, Run.created_at, Run.started_at, Run.ended_at,
+)  # fmt: skip
+
+
+class Runs:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def ping(self) -> None:
+        """Raises DatabaseUnavailable when Postgres does not answer."""
+        await self._database.rows(text("SELECT 1"))
+
+    async def page(
+        self,
+        owner: str,
+        *,
+        limit: int,
+        status: RunStatus | None = None,
+        before: tuple[datetime, uuid.UUID] | None = None,
+    ) -> list[RunRecord]:
+        """The owner's runs, newest first; `before`: (created_at, id) of the last one already seen."""
+        query = select(*_COLUMNS).where(Run.owner == owner)
+        if status is not None:
+            query = query.where(Run.status == status)
+        if before is not None:
+            query = query.where(tuple_(Run.created_at, Run.id) < tuple_(*before))
+        rows = await self._database.rows(query.order_by(Run.created_at.desc(), Run.id.desc()).limit(limit))
+        return [RunRecord(**row._asdict()) for row in rows]
+
+    async def get(self, run_id: uuid.UUID, owner: str) -> RunRecord:
+        """Raises NotFound, also for somebody else's run."""
+        rows = await self._database.rows(select(*_COLUMNS).where(Run.id == run_id, Run.owner == owner))
+        if not rows:
+            raise NotFound(f"No run {run_id}.", code="run_not_found", param="run_id")
+        return RunRecord(**rows[0]._asdict())
+
+    async def steps(self, run_id: uuid.UUID) -> list[StepRecord]:
+        """A run's steps in order."""
+        rows = await self._database.rows(
+            select(
+                RunStep.id, RunStep.name, RunStep.status, RunStep.started_at, RunStep.ended_at, RunStep.error_code,
+                RunStep.error_detail,
+            )
+            .where(RunStep.run_id == run_id)
+            .order_by(RunStep.position)
+        )  # fmt: skip
+        return [StepRecord(**row._asdict()) for row in rows]
+
+    async def close_abandoned(self, stack_id: str, instance_id: uuid.UUID) -> list[uuid.UUID]:
+        """Marks as `crashed` the open runs of this stack's earlier processes. Returns their ids."""
+        rows = await self._database.rows(
+            update(Run)
+            .where(Run.stack_id == stack_id, Run.instance_id != instance_id, Run.status.in_(OPEN_STATUSES))
+            .values(
+                status="crashed",
+                error_code="process_lost",
+                error_detail="The chat API ended before this run did.",
+                ended_at=func.now(),
+            )
+            .returning(Run.id)
+        )
+        return [row.id for row in rows]
+
+    async def link_flow(self, run_id: uuid.UUID, flow_run_id: uuid.UUID, *, recorded: bool) -> None:
+        """Notes a run's Prefect flow run; `recorded`: Prefect shows its final state."""
+        values: dict[str, object] = {"prefect_flow_run_id": flow_run_id}
+        if recorded:
+            values["flow_recorded_at"] = func.now()
+        await self._database.rows(update(Run).where(Run.id == run_id).values(values))
+
+    async def unrecorded(self, stack_id: str, since: datetime, limit: int) -> list[RunRecord]:
+        """Ended runs of this stack, oldest first, whose final state Prefect isn't known to show."""
+        rows = await self._database.rows(
+            select(*_COLUMNS)
+            .where(
+                Run.stack_id == stack_id,
+                Run.flow_recorded_at.is_(None),
+                Run.status.not_in(OPEN_STATUSES),
+                Run.created_at > since,
+            )
+            .order_by(Run.created_at)
+            .limit(limit)
+        )
+        return [RunRecord(**row._asdict()) for row in rows]

@@ -1,0 +1,169 @@
+"""The tables. Every row that belongs to somebody names its owner (a principal).
+
+Words that are a column's few values are text with a check, not Postgres enums: a new value is then a plain migration.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Annotated
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, MetaData, Text, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+RUN_STATUSES = ("queued", "running", "completed", "failed", "cancelled", "crashed")
+OPEN_STATUSES = ("queued", "running")
+
+Id = Annotated[uuid.UUID, mapped_column(primary_key=True)]
+Owner = Annotated[str, mapped_column(Text, ForeignKey("principals.name"))]
+Moment = Annotated[datetime, mapped_column(DateTime(timezone=True), server_default=func.now())]
+MaybeMoment = Annotated[datetime | None, mapped_column(DateTime(timezone=True))]
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {str: Text, datetime: DateTime(timezone=True)}  # noqa: RUF012 - SQLAlchemy's own form
+
+
+class Principal(Base):
+    """Who owns things: `local`, a program (frontend, n8n, operator, services), later a person."""
+
+    __tablename__ = "principals"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[Moment]
+
+
+class Conversation(Base):
+    __tablename__ = "conversations"
+    __table_args__ = (Index(None, "owner", "updated_at", "id"),)
+
+    id: Mapped[Id]
+    owner: Mapped[Owner]
+    title: Mapped[str]
+    created_at: Mapped[Moment]
+    updated_at: Mapped[Moment]
+
+
+class Run(Base):
+    """One piece of work somebody asked for, from first to last.
+
+    instance_id: the chat API process that owns it while it is open. flow_recorded_at: when Prefect is known to show
+    the run's final state. Timings are milliseconds since the request was read; queue and load are the model server's.
+    """
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        CheckConstraint(f"status IN {RUN_STATUSES}", name="status"),
+        Index(None, "owner", "created_at", "id"),
+        Index(None, "conversation_id"),
+        Index("ix_runs_open", "stack_id", postgresql_where="status IN ('queued', 'running')"),
+        Index("ix_runs_unrecorded", "stack_id", "created_at", postgresql_where="flow_recorded_at IS NULL"),
+    )
+
+    id: Mapped[Id]
+    owner: Mapped[Owner]
+    kind: Mapped[str]
+    status: Mapped[str]
+    conversation_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("conversations.id", ondelete="SET NULL"))
+    trace_id: Mapped[str]
+    stack_id: Mapped[str]
+    instance_id: Mapped[uuid.UUID]
+    prefect_flow_run_id: Mapped[uuid.UUID | None]
+    flow_recorded_at: Mapped[MaybeMoment]
+    requested_model: Mapped[str | None]
+    model: Mapped[str | None]
+    route: Mapped[str | None]
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+    queue_ms: Mapped[float | None]
+    load_ms: Mapped[float | None]
+    first_token_ms: Mapped[float | None]
+    total_ms: Mapped[float | None]
+    error_code: Mapped[str | None]
+    error_detail: Mapped[str | None]
+    created_at: Mapped[Moment]
+    started_at: Mapped[MaybeMoment]
+    ended_at: Mapped[MaybeMoment]
+
+
+class Message(Base):
+    """position: order within all messages, given by the database. complete: False for an answer that was cut short."""
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        CheckConstraint("role IN ('system', 'user', 'assistant')", name="role"),
+        Index(None, "conversation_id", "position"),
+    )
+
+    id: Mapped[Id]
+    position: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    owner: Mapped[Owner]
+    conversation_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("conversations.id", ondelete="CASCADE"))
+    run_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
+    role: Mapped[str]
+    content: Mapped[str]
+    model: Mapped[str | None]
+    complete: Mapped[bool] = mapped_column(server_default="true")
+    created_at: Mapped[Moment]
+
+
+class RunStep(Base):
+    """One effect of a run: a model call, later a tool or a sandbox execution."""
+
+    __tablename__ = "run_steps"
+    __table_args__ = (CheckConstraint(f"status IN {RUN_STATUSES}", name="status"), Index(None, "run_id", "position"))
+
+    id: Mapped[Id]
+    run_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    owner: Mapped[Owner]
+    position: Mapped[int]
+    name: Mapped[str]
+    status: Mapped[str]
+    error_code: Mapped[str | None]
+    error_detail: Mapped[str | None]
+    started_at: Mapped[Moment]
+    ended_at: Mapped[MaybeMoment]
+
+
+class File(Base):
+    """What an owner uploaded or a run made. The bytes are in `storage_path`, below the stack's home."""
+
+    __tablename__ = "files"
+    __table_args__ = (Index(None, "owner", "created_at"),)
+
+    id: Mapped[Id]
+    owner: Mapped[Owner]
+    conversation_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("conversations.id", ondelete="SET NULL"))
+    run_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
+    name: Mapped[str]
+    media_type: Mapped[str]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    storage_path: Mapped[str]
+    created_at: Mapped[Moment]
+
+
+class IdempotencyKey(Base):
+    """A request that may be sent twice and is done once: the same owner's same key means the same run."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (Index(None, "expires_at"),)
+
+    owner: Mapped[str] = mapped_column(ForeignKey("principals.name"), primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_sha256: Mapped[str]
+    run_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    response: Mapped[dict[str, object] | None] = mapped_column(JSONB)
+    created_at: Mapped[Moment]
+    expires_at: Mapped[datetime]

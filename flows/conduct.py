@@ -1,0 +1,378 @@
+"""Turns under way: each has one owner task, from its run's first row to its last.
+
+The owner opens the model's stream, writes the run beside it, keeps the turn within its time, and closes the run however
+the turn ended. Whoever wants a turn to stop (client, Prefect, a stopping server) says so here, with the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from db.errors import DatabaseUnavailable
+from db.records import FinishedRun, NewRun, RunStatus
+from flows.errors import CancelCode, cancelled, not_active, run_id_in_use, too_many_turns, turn_timeout
+from flows.link import FlowLink, Outcome
+from flows.steps import FlowSteps
+from flows.turn import ModelStreams, Started, Token, Transcript, Turn, TurnRequest, TurnResult, converse
+from wire.errors import ApiError, InternalError
+from wire.ids import uuid7
+
+log = logging.getLogger("flows.conduct")
+
+QUEUED_EVENTS = 256  # a reader this far behind makes its model wait
+# A token that is there before the run's rows (not while Postgres is well: they take a few ms, a model takes more) waits
+# for them at most this long, so that "the database is away" can still be the reply's status.
+ROWS_GRACE_SECONDS = 0.03
+BEGIN_AFTER_SECONDS = 0.001  # lets the model's request leave before the rows take the CPU; both are then under way
+FINISH_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last event of a turn. error: None when it completed."""
+
+    status: RunStatus
+    error: ApiError | None
+    transcript: Transcript
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    ended_at: datetime
+    total_ms: float
+
+
+Event = Started | Token | Ended
+
+
+class TurnRows(Protocol):
+    """What a turn writes (`db.turns.Turns`)."""
+
+    async def begin(self, run: NewRun) -> None: ...
+
+    async def finish(self, run: FinishedRun) -> None: ...
+
+
+class Flows(Protocol):
+    """Where flow runs are made (`flows.runner.FlowRunner`)."""
+
+    def attach(self, link: FlowLink) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLimits:
+    turns: int
+    flow_start_delay_seconds: float
+    record_retry_seconds: float
+
+
+class ActiveTurn:
+    """A turn under way, as its reader sees it. Iterate `events()` when streaming, else await `ended()`."""
+
+    def __init__(self, run: NewRun, *, streaming: bool) -> None:
+        self.run = run
+        self._streaming = streaming
+        self._events: asyncio.Queue[Event] = asyncio.Queue(QUEUED_EVENTS)
+        loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[None] = loop.create_future()
+        self._over: asyncio.Future[Ended] = loop.create_future()
+        self._written: asyncio.Future[None] = loop.create_future()
+        self._begun = self._started = self._token_seen = False
+        self._end_status: RunStatus = "failed"
+        self._end_error: ApiError | None = None
+        self._conversation: asyncio.Task[TurnResult] | None = None
+        self._grace: asyncio.TimerHandle | None = None
+
+    async def opened(self, seconds: float) -> Ended | None:
+        """Waits, at most that long, until a reply can begin: the run is written and the model took the request, or a
+        token has been there for a moment. Returns the end when the turn failed before any token, so that its error
+        can still be an HTTP status.
+        """
+        either: list[asyncio.Future[Any]] = [self._opened, self._over]
+        await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return self._over.result() if self._over.done() and not self._token_seen else None
+
+    async def written(self) -> None:
+        """Waits until the run's first rows are written, or could not be."""
+        await asyncio.shield(self._written)
+
+    def mark_written(self, *, kept: bool) -> None:
+        self._written.set_result(None)
+        if kept:
+            self._note_progress(begun=True)
+
+    async def ended(self) -> Ended:
+        return await asyncio.shield(self._over)
+
+    async def events(self, quiet_seconds: float) -> AsyncIterator[Event | None]:
+        """Events until `Ended`; None whenever there was none for so long."""
+        while True:
+            try:
+                event = self._events.get_nowait()
+            except asyncio.QueueEmpty:
+                if self._over.done():  # its end found no place behind what this reader had not taken yet
+                    yield self._over.result()
+                    return
+                try:
+                    async with asyncio.timeout(quiet_seconds):
+                        event = await self._events.get()
+                except TimeoutError:
+                    yield None
+                    continue
+            yield event
+            if isinstance(event, Ended):
+                return
+
+    def stop(self, error: ApiError, status: RunStatus = "cancelled") -> None:
+        """Ends the turn for this reason, unless it is ending already."""
+        if self._end_error is not None or (self._conversation is not None and self._conversation.done()):
+            return
+        self._end_error, self._end_status = error, status
+        if self._conversation is not None:
+            self._conversation.cancel()
+
+    def follow(self, conversation: asyncio.Task[TurnResult]) -> None:
+        """The turn's coroutine is under way; one that was stopped before it began ends at once."""
+        self._conversation = conversation
+        if self._end_error is not None:
+            conversation.cancel()
+
+    @property
+    def stopped_as(self) -> tuple[RunStatus, ApiError | None]:
+        """What `stop` was told."""
+        return self._end_status, self._end_error
+
+    def cancel(self, code: CancelCode) -> None:
+        self.stop(cancelled(code))
+
+    # flows.turn.Sink
+
+    async def put(self, event: Started | Token) -> None:
+        if isinstance(event, Started):
+            if self._started:
+                return  # the second model call of a turn: the reader has had its start
+            self._started = True
+        if self._streaming:
+            await self._events.put(event)
+        self._note_progress(token=isinstance(event, Token))
+
+    def _note_progress(self, *, token: bool = False, begun: bool = False) -> None:
+        self._begun, self._token_seen = self._begun or begun, self._token_seen or token
+        if self._begun and self._started:
+            self._open()
+        elif token and not self._opened.done() and self._grace is None:
+            self._grace = asyncio.get_running_loop().call_later(ROWS_GRACE_SECONDS, self._open)
+
+    def _open(self) -> None:
+        if not self._opened.done():
+            self._opened.set_result(None)
+
+    def close(self, last: Ended) -> None:
+        with contextlib.suppress(asyncio.QueueFull):  # a reader that far behind finds it in `_over`
+            self._events.put_nowait(last)
+        self._over.set_result(last)
+
+
+class Conductor:
+    """All turns under way in this process."""
+
+    def __init__(
+        self,
+        models: ModelStreams,
+        rows: TurnRows,
+        flows: Flows,
+        limits: TurnLimits,
+        observe: Callable[[Ended], None] = lambda _: None,
+    ) -> None:
+        self._models = models
+        self._rows = rows
+        self._flows = flows
+        self._limits = limits
+        self._observe = observe
+        self._active: dict[uuid.UUID, ActiveTurn] = {}
+        self._owners: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    @property
+    def active(self) -> int:
+        return len(self._active)
+
+    def admit(self) -> None:
+        """Raises TooManyRequests when no further turn may begin, Unavailable when the server is stopping."""
+        if self._stopping:
+            raise cancelled("server_stopping")
+        if len(self._active) >= self._limits.turns:
+            raise too_many_turns(self._limits.turns)
+
+    def begin(self, request: TurnRequest, run: NewRun, *, streaming: bool) -> ActiveTurn:
+        """Begins a turn and returns at once. Raises as `admit` does, and Conflict when its run is under way already."""
+        self.admit()
+        if run.id in self._active:
+            raise run_id_in_use(run.id)
+        active = ActiveTurn(run, streaming=streaming)
+        self._active[run.id] = active
+        owner = asyncio.create_task(self._own(active, request))
+        self._owners.add(owner)
+        owner.add_done_callback(self._owners.discard)
+        return active
+
+    def cancel(self, run_id: uuid.UUID, owner: str) -> ActiveTurn:
+        """Cancels a turn of this owner. Raises NotFound when none such is under way."""
+        active = self._active.get(run_id)
+        if active is None or active.run.owner != owner:
+            raise not_active(run_id)
+        active.cancel("cancelled_by_client")
+        return active
+
+    async def written(self, run_id: uuid.UUID) -> None:
+        """Waits for the rows of a run whose tokens may have come before them."""
+        active = self._active.get(run_id)
+        if active is not None:
+            await active.written()
+
+    def of_conversation(self, conversation_id: uuid.UUID) -> list[ActiveTurn]:
+        return [active for active in self._active.values() if active.run.conversation_id == conversation_id]
+
+    async def stop(self, seconds: float) -> None:
+        """Cancels every turn and waits, at most that long, until their runs are closed."""
+        self._stopping = True
+        for active in self._active.values():
+            active.cancel("server_stopping")
+        if self._owners:
+            await asyncio.wait(self._owners, timeout=seconds)
+
+    async def _own(self, active: ActiveTurn, request: TurnRequest) -> None:
+        run = active.run
+        loop = asyncio.get_running_loop()
+        link = FlowLink(run.id, run.conversation_id, lambda: active.cancel("cancelled_in_prefect"), loop)
+        attached = False
+
+        def attach() -> None:
+            nonlocal attached
+            if not attached:
+                attached = True
+                self._flows.attach(link)
+
+        timers = [
+            loop.call_later(self._limits.flow_start_delay_seconds, attach),
+            loop.call_later(
+                request.timeout_seconds, lambda: active.stop(turn_timeout(request.timeout_seconds), "failed")
+            ),
+        ]
+        turn = Turn(request, self._models, active, attach)
+        conversation = asyncio.create_task(converse(turn, FlowSteps(link)))
+        active.follow(conversation)
+        beginning = asyncio.create_task(self._begin(active))
+        try:
+            status, error = await _result(active, conversation)
+            unsaved = await beginning
+            if unsaved is not None:
+                status, error = "failed", unsaved
+            ended_at, total_ms = datetime.now(UTC), turn.transcript.elapsed_ms()
+            link.end(_outcome(status, error, ended_at))
+            if unsaved is None:
+                attach()
+                record = _record(run, turn.transcript, status, error, Span(ended_at, total_ms))
+                error = await self._finish(record) or error
+            last = Ended(status, error, turn.transcript, total_ms)
+        finally:
+            for timer in timers:
+                timer.cancel()
+            if self._active.get(run.id) is active:
+                del self._active[run.id]
+        self._observe(last)
+        active.close(last)
+
+    async def _begin(self, active: ActiveTurn) -> ApiError | None:
+        """Writes the run's first rows. On failure, ends the turn: an answer that isn't kept is not given."""
+        await asyncio.sleep(BEGIN_AFTER_SECONDS)
+        try:
+            await self._rows.begin(active.run)
+        except ApiError as error:
+            failure = error
+        except Exception:
+            log.exception("a run could not be written")
+            failure = InternalError("The run could not be written; the run id finds it in the logs.")
+        else:
+            active.mark_written(kept=True)
+            return None
+        active.mark_written(kept=False)
+        active.stop(failure, "failed")
+        return failure
+
+    async def _finish(self, record: FinishedRun) -> ApiError | None:
+        """Closes the run. While the database is away, tries on in the background and returns the error to tell."""
+        try:
+            await self._rows.finish(record)
+        except DatabaseUnavailable as error:
+            later = asyncio.create_task(self._finish_later(record))
+            self._owners.add(later)
+            later.add_done_callback(self._owners.discard)
+            return error
+        except Exception:
+            log.exception("a run could not be closed")
+            return InternalError("The answer could not be saved; the run id finds it in the logs.", code="not_saved")
+        return None
+
+    async def _finish_later(self, record: FinishedRun) -> None:
+        try:
+            async with asyncio.timeout(self._limits.record_retry_seconds):
+                while not self._stopping:
+                    await asyncio.sleep(FINISH_RETRY_SECONDS)
+                    try:
+                        return await self._rows.finish(record)
+                    except DatabaseUnavailable:
+                        continue
+        except TimeoutError:
+            log.error("a finished run was never written", extra={"run": str(record.id)})
+
+
+async def _result(active: ActiveTurn, conversation: asyncio.Task[TurnResult]) -> tuple[RunStatus, ApiError | None]:
+    try:
+        result = await conversation
+    except asyncio.CancelledError:
+        if not conversation.cancelled():
+            raise  # this owner itself is being ended
+        return active.stopped_as
+    except Exception:
+        log.exception("a turn failed unexpectedly")
+        return "failed", InternalError("The turn failed unexpectedly; the run id finds it in the logs.")
+    return result.status, result.error
+
+
+def _outcome(status: RunStatus, error: ApiError | None, ended_at: datetime) -> Outcome:
+    message = f"{error.code}: {error.detail}" if error else "The turn ended well."
+    return Outcome(status, message, ended_at)
+
+
+def _record(run: NewRun, said: Transcript, status: RunStatus, error: ApiError | None, span: Span) -> FinishedRun:
+    return FinishedRun(
+        id=run.id,
+        owner=run.owner,
+        conversation_id=run.conversation_id,
+        status=status,
+        message_id=uuid7(),
+        content=said.text,
+        complete=status == "completed",
+        model=said.model,
+        route=said.route,
+        prompt_tokens=said.prompt_tokens,
+        completion_tokens=said.completion_tokens,
+        queue_ms=said.queue_ms,
+        load_ms=said.load_ms,
+        first_token_ms=said.first_token_ms,
+        total_ms=span.total_ms,
+        error_code=error.code if error else None,
+        error_detail=error.detail if error else None,
+        started_at=said.started_at,
+        ended_at=span.ended_at,
+        steps=tuple(said.steps),
+    )

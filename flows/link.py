@@ -1,0 +1,149 @@
+"""What a turn (on the API's event loop) and its flow run (on the flow thread's loop) say to each other.
+
+The turn never waits for the flow: it asks for a step to be run as a task only when the flow run stands, and says once
+how it ended. The flow waits for the turn. Neither imports Prefect here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from db.records import RunStatus
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the turn ended, as Prefect shows it."""
+
+    status: RunStatus
+    message: str
+    ended_at: datetime
+
+
+@dataclass(slots=True)
+class StepJob(Generic[T]):
+    """A step on its way to the flow. `begun`: the effect may have been done already. `result` is the turn's loop's."""
+
+    name: str
+    effect: Callable[[], Awaitable[T]]
+    home: asyncio.AbstractEventLoop
+    result: asyncio.Future[T]
+    begun: bool = False
+
+    async def on_flow_loop(self) -> None:
+        """Runs the effect at home and waits for it here. Raises what it raised, for the task's state."""
+        try:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._at_home(), self.home))
+        except asyncio.CancelledError:
+            if self.result.cancelled():  # the turn's own wish, not this task's end
+                raise StepCancelled("The turn was cancelled.") from None
+            raise
+
+    async def _at_home(self) -> None:
+        if self.result.done():
+            raise StepRefused  # the turn was cancelled meanwhile
+        self.begun = True
+        work = asyncio.ensure_future(self.effect())
+        self.result.add_done_callback(lambda _: work.cancel())
+        try:
+            value = await work
+        except BaseException as error:
+            if not self.result.done():
+                self.result.set_exception(error)
+            raise
+        if not self.result.done():
+            self.result.set_result(value)
+
+    def give_up(self) -> None:
+        """The flow can't run it (it ended, Prefect failed): the turn does it itself unless it has begun."""
+        self.home.call_soon_threadsafe(self._refuse)
+
+    def _refuse(self) -> None:
+        if not self.begun and not self.result.done():
+            self.result.set_exception(StepRefused())
+
+
+class StepCancelled(Exception):
+    """The turn was cancelled while the flow ran its step."""
+
+
+class StepRefused(Exception):
+    """The flow run could not take a step; nothing of it was done."""
+
+
+@dataclass(slots=True)
+class FlowLink:
+    """One turn's link. cancel: called on the turn's loop when the flow run is cancelled in Prefect."""
+
+    run_id: uuid.UUID
+    conversation_id: uuid.UUID
+    cancel: Callable[[], None]
+    home: asyncio.AbstractEventLoop
+    ended: concurrent.futures.Future[Outcome] = field(default_factory=concurrent.futures.Future)
+    flow_run_id: uuid.UUID | None = None
+    _jobs: asyncio.Queue[StepJob[Any] | None] | None = None
+    _flow_loop: asyncio.AbstractEventLoop | None = None
+
+    # the turn's side
+
+    async def run_step(self, name: str, effect: Callable[[], Awaitable[T]]) -> T:
+        """Runs the effect as a task of the flow run when it stands, else here and now."""
+        job: StepJob[T] = StepJob(name, effect, self.home, self.home.create_future())
+        if not self._tell_flow(job):
+            return await effect()
+        try:
+            return await job.result
+        except StepRefused:
+            return await effect()
+
+    def end(self, outcome: Outcome) -> None:
+        """The turn has ended. Said once."""
+        if not self.ended.done():
+            self.ended.set_result(outcome)
+            self._tell_flow(None)
+
+    def _tell_flow(self, job: StepJob[Any] | None) -> bool:
+        """False when there is no flow run to tell."""
+        loop = self._flow_loop
+        if loop is None:
+            return False
+        try:
+            loop.call_soon_threadsafe(self._offer, job)
+        except RuntimeError:  # the flow thread's loop is closed
+            return False
+        return True
+
+    # the flow's side
+
+    def _offer(self, job: StepJob[Any] | None) -> None:
+        if self._jobs is not None:
+            self._jobs.put_nowait(job)
+        elif job is not None:  # the flow run ended while the job was on its way
+            job.give_up()
+
+    async def attend(self) -> AsyncIterator[StepJob[Any]]:
+        """The steps to run, as they come, until the turn has ended."""
+        jobs: asyncio.Queue[StepJob[Any] | None] = asyncio.Queue()
+        self._jobs, self._flow_loop = jobs, asyncio.get_running_loop()
+        try:
+            while not self.ended.done():
+                job = await jobs.get()
+                if job is not None:
+                    yield job
+        finally:
+            self._jobs = self._flow_loop = None
+            while not jobs.empty():
+                waiting = jobs.get_nowait()
+                if waiting is not None:
+                    waiting.give_up()
+
+    async def outcome(self) -> Outcome:
+        return await asyncio.wrap_future(self.ended)

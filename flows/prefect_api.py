@@ -1,0 +1,116 @@
+"""The few calls to Prefect's API that the runner and the reconciler make, over one shared client."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import FlowRunCreate
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.states import Pending, to_state_create
+
+from flows.chat import chat
+
+PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose flow runs these are, as tags. A sweep finds an installation's runs by them."""
+
+    stack_id: str
+    instance_id: uuid.UUID
+
+    @property
+    def stack_tag(self) -> str:
+        return f"stack:{self.stack_id}"
+
+    @property
+    def instance_tag(self) -> str:
+        return f"instance:{self.instance_id}"
+
+    def tags(self, run_id: uuid.UUID) -> list[str]:
+        return ["capibara6", f"run:{run_id}", self.stack_tag, self.instance_tag]
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether an error means that Prefect is away, not that it refused something."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500
+    return isinstance(error, httpx.TransportError | OSError)
+
+
+class PrefectApi:
+    def __init__(self, client: PrefectClient, origin: Origin) -> None:
+        self._client = client
+        self._origin = origin
+        self._flow_id: uuid.UUID | None = None
+
+    async def answers(self) -> bool:
+        """Whether the server is up and healthy."""
+        try:
+            reply = await self._client.request("GET", "/health")
+        except Exception:
+            return False
+        return reply.status_code == 200
+
+    async def create_run(
+        self, run_id: uuid.UUID, conversation_id: uuid.UUID | None, state: State[Any] | None = None
+    ) -> FlowRun:
+        """The flow run of one of our runs: a new one, or the one made before (the run's id is its idempotency key)."""
+        try:
+            return await self._create(run_id, conversation_id, state)
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code not in {404, 409, 422} or self._flow_id is None:
+                raise
+        self._flow_id = None  # Prefect's database was made anew: its flow has another id now
+        return await self._create(run_id, conversation_id, state)
+
+    async def _create(self, run_id: uuid.UUID, conversation_id: uuid.UUID | None, state: State[Any] | None) -> FlowRun:
+        if self._flow_id is None:
+            self._flow_id = await self._client.create_flow_from_name(chat.name)
+        wanted = FlowRunCreate(
+            flow_id=self._flow_id,
+            flow_version=chat.version,
+            name=f"chat-{run_id}",
+            parameters={"run_id": str(run_id), "conversation_id": str(conversation_id)},
+            tags=self._origin.tags(run_id),
+            idempotency_key=str(run_id),
+            state=to_state_create(state or Pending()),
+        )
+        reply = await self._client.request(
+            "POST", "/flow_runs/", json=wanted.model_dump(mode="json", exclude_unset=True)
+        )
+        return FlowRun.model_validate(reply.json())
+
+    async def force_state(self, flow_run_id: uuid.UUID, state: State[Any]) -> None:
+        await self._client.set_flow_run_state(flow_run_id, state, force=True)
+
+    async def cancelled_among(self, flow_run_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+        """Those of these flow runs that somebody cancelled in Prefect."""
+        found = await self._filter(
+            {
+                "id": {"any_": [str(one) for one in flow_run_ids]},
+                "state": {"type": {"any_": ["CANCELLING", "CANCELLED"]}},
+            }
+        )
+        return {flow_run.id for flow_run in found}
+
+    async def open_of_earlier_instances(self) -> list[FlowRun]:
+        """This stack's flow runs that some earlier process left open."""
+        found = await self._filter(
+            {
+                "tags": {"all_": [self._origin.stack_tag]},
+                "state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING", "SCHEDULED"]}},
+            }
+        )
+        return [flow_run for flow_run in found if self._origin.instance_tag not in flow_run.tags]
+
+    async def _filter(self, flow_runs: dict[str, Any]) -> Sequence[FlowRun]:
+        reply = await self._client.request("POST", "/flow_runs/filter", json={"flow_runs": flow_runs, "limit": PAGE})
+        return [FlowRun.model_validate(one) for one in reply.json()]

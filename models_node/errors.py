@@ -1,0 +1,93 @@
+"""What can go wrong on the model node, each in one place.
+
+CatalogueError            the catalogue cannot be read, or says something impossible (start is refused)
+WeightsError              the packaged weights cannot be made (install fails with one line)
+EngineFailed              an engine's process ended, or never became ready: told to waiting requests as 502/503/504
+    EngineStartTimedOut   it was given its time and did not answer
+
+Errors that go to a client are `wire.errors.ApiError`s; the functions below make those of this room, so that their
+codes stand in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from stack.errors import ConfigurationError, InstallError
+from wire.errors import (
+    ApiError,
+    Conflict,
+    DeadlineExceeded,
+    InvalidRequest,
+    NotFound,
+    TooManyRequests,
+    Unavailable,
+    UpstreamFailed,
+)
+
+
+class CatalogueError(ConfigurationError):
+    """`str(error)` is one line that names the file and the field."""
+
+
+class WeightsError(InstallError):
+    """`str(error)` is one line that says what failed; `mend` what to do."""
+
+
+class EngineFailed(Exception):
+    """`str(error)` says how the engine ended and where its log is."""
+
+
+class EngineStartTimedOut(EngineFailed):
+    """The engine's process lives, but did not become ready in time."""
+
+
+def model_not_found(model: str, known: Iterable[str]) -> ApiError:
+    listed = ", ".join(sorted(known))
+    return NotFound(f"model {model!r} does not exist; known models: {listed}", code="model_not_found", param="model")
+
+
+def no_vision_model(detail: str) -> ApiError:
+    return InvalidRequest(detail, code="no_vision_model", param="messages")
+
+
+def queue_full(limit: int) -> ApiError:
+    return TooManyRequests(
+        f"{limit} requests are waiting for a model already", code="queue_full", retry_after_seconds=5
+    )
+
+
+def out_of_memory(model: str, needed_bytes: int, budget_bytes: int) -> ApiError:
+    return Unavailable(
+        f"model {model!r} needs {needed_bytes / 2**30:.1f} GiB, more than this node's budget of "
+        f"{budget_bytes / 2**30:.1f} GiB",
+        code="out_of_memory",
+        retry_after_seconds=3600,
+    )
+
+
+def queue_timeout(model: str, waited_seconds: float) -> ApiError:
+    return Unavailable(
+        f"no room for model {model!r} within {waited_seconds:.0f} s: the others are busy",
+        code="queue_timeout",
+        retry_after_seconds=10,
+    )
+
+
+def load_failed(model: str, failure: EngineFailed) -> ApiError:
+    detail = f"model {model!r} could not be loaded: {failure}"
+    if isinstance(failure, EngineStartTimedOut):
+        return DeadlineExceeded(detail, code="load_timeout", retry_after_seconds=10)
+    return UpstreamFailed(detail, code="load_failed", retry_after_seconds=5)
+
+
+def engine_died(model: str, detail: str = "the model's engine ended in the middle of the answer") -> ApiError:
+    return UpstreamFailed(f"model {model!r}: {detail}", code="engine_died", retry_after_seconds=1)
+
+
+def model_busy(model: str, in_flight: int) -> ApiError:
+    return Conflict(f"model {model!r} has {in_flight} requests in flight", code="model_busy")
+
+
+def server_stopping() -> ApiError:
+    return Unavailable("the model server is stopping", code="server_stopping", retry_after_seconds=10)

@@ -1,0 +1,129 @@
+"""The model server put together: catalogue, router, residency and routes behind the shared border."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+
+from models_node.catalogue import Catalogue, read_catalogue
+from models_node.errors import CatalogueError
+from models_node.residency.engine import EngineLauncher, VllmLauncher
+from models_node.residency.messages import PoolLimits
+from models_node.residency.pool import Pool
+from models_node.routing.router import DefaultRouter
+from models_node.server import metrics, older_clients, openai, operators
+from models_node.server.proxy import Backends, Proxy
+from models_node.server.state import ModelServer
+from models_node.weights import catalogue_path
+from stack.secrets import Secrets
+from stack.settings import Settings
+from stack.topology import load_topology
+from wire.border import install_border
+
+SERVICE = "model-server"
+CUT_BEFORE_END_SECONDS = 2  # what a cut stream gets to tell its error before the border ends the connection
+
+log = logging.getLogger("models_node.server")
+
+
+class Events:
+    """What residency tells: metrics, and the connections of engines that are gone."""
+
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
+
+    def loaded(self, model: str, seconds: float) -> None:
+        metrics.MODELS_LOADED.inc()
+        metrics.LOADS.labels(model).observe(seconds)
+
+    def load_failed(self, model: str) -> None:
+        metrics.LOAD_FAILURES.labels(model).inc()
+
+    def evicted(self, model: str) -> None:
+        metrics.EVICTIONS.labels(model).inc()
+
+    def gone(self, model: str, socket: Path | None) -> None:
+        if socket is not None:  # it had become ready
+            metrics.MODELS_LOADED.dec()
+            self._backends.forget(socket)
+
+
+def create_app(settings: Settings, secrets: Secrets | None) -> FastAPI:
+    """The application over the settings' catalogue and real engines. Raises ConfigurationError."""
+    catalogue = read_catalogue(catalogue_path(settings))
+    check_destinations(catalogue, settings)
+    return assemble(settings, secrets, catalogue, VllmLauncher(settings, catalogue))
+
+
+def assemble(settings: Settings, secrets: Secrets | None, catalogue: Catalogue, launcher: EngineLauncher) -> FastAPI:
+    """The application over any launcher of engines."""
+    budget = settings.models_memory_budget_bytes or catalogue.limits.memory_budget
+    backends = Backends()
+    limits = PoolLimits(budget, settings.model_queue_limit, settings.model_queue_timeout_seconds)
+    pool = Pool(catalogue.models, launcher, limits, Events(backends))
+    proxy = Proxy(pool, backends)
+    server = ModelServer(settings, catalogue, pool, DefaultRouter(catalogue), proxy, budget)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Here and not in the factory: the port is ours by now, so these are no living server's engines.
+        ended = await asyncio.to_thread(launcher.prepare)
+        if ended:
+            log.warning("ended engines that an earlier model server left", extra={"pids": ended})
+        pool.start()
+        winding_down = asyncio.create_task(wind_down(app, server))
+        try:
+            yield
+        finally:
+            winding_down.cancel()
+            await pool.stop()
+            await backends.close()
+            launcher.close()
+
+    app = FastAPI(title="Capibara6 model server", lifespan=lifespan)
+    app.state.models = server
+    for routes in (openai.router, operators.router, older_clients.router):
+        app.include_router(routes)
+    install_border(
+        app,
+        service=SERVICE,
+        settings=settings,
+        secrets=secrets,
+        allowed={"operator", "services"},
+        readiness=server.readiness,
+        openai_paths=("/",),
+    )
+    return app
+
+
+async def wind_down(app: FastAPI, server: ModelServer) -> None:
+    """At the stop signal: nobody new, time for the answers being given, then each of the rest ends with an error."""
+    stopping: asyncio.Event | None = getattr(app.state, "stopping", None)
+    if stopping is None:
+        return
+    await stopping.wait()
+    server.pool.refuse()
+    if not await server.proxy.drained(max(0.0, server.settings.graceful_stop_seconds - CUT_BEFORE_END_SECONDS)):
+        server.proxy.cut()
+
+
+def check_destinations(catalogue: Catalogue, settings: Settings) -> None:
+    """This node calls nothing but what its topology lists. Raises CatalogueError naming the remote model."""
+    topology = load_topology(settings)
+    allowed = topology.nodes["models-europe"].allowed_destinations
+    for entry in catalogue.models:
+        if entry.remote_url is None:
+            continue
+        target = urlsplit(entry.remote_url)
+        if not {target.hostname, target.netloc} & set(allowed):
+            raise CatalogueError(
+                f"{catalogue_path(settings)}: model {entry.id}: remote_url: {target.netloc} is not among the "
+                f"allowed_destinations of models-europe",
+                f"list it in {topology.source}",
+            )

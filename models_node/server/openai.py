@@ -1,0 +1,98 @@
+"""OpenAI's routes, served by the engines themselves; this file reads the address, not the letter."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from models_node.residency.messages import ModelStatus
+from models_node.server.proxy import Forward, ProxyReply
+from models_node.server.requests import check_messages, check_present, read_body, routing_query
+from models_node.server.state import ModelServer, Server
+
+router = APIRouter(prefix="/v1", tags=["openai"])
+STARTED = int(time.time())
+
+
+@router.get("/models")
+async def models(server: Server) -> dict[str, Any]:
+    """Every model of the catalogue; `status` says whether it is in memory now."""
+    return {"object": "list", "data": [listed(server, status) for status in await server.pool.status()]}
+
+
+@router.get("/models/{model}")
+async def model(model: str, server: Server) -> dict[str, Any]:
+    entry = server.entry(model)
+    return next(listed(server, status) for status in await server.pool.status() if status.model == entry.id)
+
+
+@router.post("/chat/completions")
+async def chat_completions(request: Request, server: Server) -> Response:
+    arrived = time.perf_counter()
+    body = await read_body(request)
+    check_messages(body)
+    return passed(server, await server.forward(body, "/v1/chat/completions", "chat", arrived=arrived))
+
+
+@router.post("/completions")
+async def completions(request: Request, server: Server) -> Response:
+    arrived = time.perf_counter()
+    body = await read_body(request)
+    check_present(body, "prompt")
+    return passed(server, await server.forward(body, "/v1/completions", "text_completion", arrived=arrived))
+
+
+@router.post("/responses")
+async def responses(request: Request, server: Server) -> Response:
+    arrived = time.perf_counter()
+    body = await read_body(request)
+    check_present(body, "input")
+    return passed(server, await server.forward(body, "/v1/responses", "responses", arrived=arrived))
+
+
+@router.post("/embeddings")
+async def embeddings(request: Request, server: Server) -> Response:
+    arrived = time.perf_counter()
+    body = await read_body(request)
+    check_present(body, "input")
+    return passed(server, await server.forward(body, "/v1/embeddings", "embeddings", arrived=arrived))
+
+
+@router.post("/route")
+async def route(request: Request, server: Server) -> dict[str, Any]:
+    """Explains the choice a chat would meet, without running it."""
+    chosen = await server.router.route(routing_query(await read_body(request)))
+    return {
+        "model": chosen.model,
+        "label": chosen.label,
+        "confidence": chosen.confidence,
+        "reason": chosen.reason,
+        "scores": dict(chosen.scores),
+    }
+
+
+def listed(server: ModelServer, status: ModelStatus) -> dict[str, Any]:
+    entry = server.entry(status.model)
+    return {
+        "id": entry.id,
+        "object": "model",
+        "created": STARTED,
+        "owned_by": "capibara6",
+        "root": entry.id,
+        "parent": None,
+        "permission": [],
+        "description": entry.description,
+        "domain": entry.domain,
+        "priority": entry.priority,
+        "capabilities": entry.capabilities.model_dump(),
+        "max_model_len": entry.context_length,
+        "state": status.state.value,
+        "status": "loaded" if status.state.value == "ready" else "available",
+    }
+
+
+def passed(server: ModelServer, forward: Forward) -> Response:
+    return ProxyReply(server.proxy, forward)

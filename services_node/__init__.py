@@ -1,0 +1,5 @@
+"""What runs on the node `services`: the chat API, later the MCP servers and speech.
+
+Lives here: one folder a service, each with its HTTP routes and schemas. Never here: models (they are on another node,
+reached by HTTP), SQL (that is `db`), or what a request does step by step (that is `flows`).
+"""

@@ -1,0 +1,6 @@
+"""The chat API on services:5000 (`python -m services_node.chat_api`).
+
+Lives here: routes and their schemas, what a request is allowed and turned into (`asking`), how a turn is told to a
+client (`telling`), health and metrics. Never here: the turn itself (`flows`), or SQL (`db`).
+In: HTTP requests of a principal. Out: JSON, or server-sent events.
+"""

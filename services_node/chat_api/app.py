@@ -1,0 +1,142 @@
+"""The chat API as an application: its parts, their life, its routes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from db.conversations import Conversations
+from db.engine import Database
+from db.errors import DatabaseUnavailable
+from db.runs import Runs
+from db.turns import Turns
+from db.urls import database_url
+from flows.conduct import Conductor, TurnLimits
+from flows.prefect_settings import client_environment
+from flows.runner import FlowRunner, RunnerConfig
+from services_node.chat_api import chat, conversations, metrics, runs, status
+from services_node.chat_api.parts import Parts
+from stack.processes import stack_id
+from stack.secrets import Secrets
+from stack.settings import Settings
+from stack.topology import load_topology
+from wire.border import install_border, keys_needed
+from wire.clients.models import ModelServerClient
+from wire.health import Readiness
+from wire.ids import uuid7
+
+log = logging.getLogger("services_node.chat_api")
+
+SERVICE = "chat-api"
+PRINCIPALS = {"frontend", "n8n", "operator", "services"}
+SWEEP_RETRY_SECONDS = 2.0
+# Of the time a stop may take: the turns' part, then the flow runs'. What is left closes connections.
+TURNS_SHARE = 0.4
+FLOWS_SHARE = 0.4
+
+
+def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
+    parts = make_parts(settings, secrets)
+    app = FastAPI(title="Capibara6 chat", version="0.1.0", lifespan=_life, redoc_url=None)
+    app.state.parts = parts
+    for routes in (chat, conversations, runs, status):
+        app.include_router(routes.router)
+
+    async def readiness() -> Readiness:
+        return await status.readiness(parts)
+
+    install_border(
+        app,
+        service=SERVICE,
+        settings=settings,
+        secrets=secrets,
+        allowed=PRINCIPALS,
+        readiness=readiness,
+        open_paths=("/health", "/api/health"),
+    )
+    return app
+
+
+def make_parts(settings: Settings, secrets: Secrets) -> Parts:
+    topology = load_topology(settings)
+    key = secrets.services_key.get_secret_value() if keys_needed(settings, "model-server") else None
+    models = ModelServerClient(topology.url("model-server"), key=key, read_seconds=settings.chat_timeout_seconds)
+    database = Database(database_url(settings, secrets))
+    this_stack, instance_id = stack_id(settings), uuid7()
+    rows = Runs(database)
+    flow_runner = FlowRunner(
+        RunnerConfig(
+            environment=client_environment(settings, secrets),
+            stack_id=this_stack,
+            instance_id=instance_id,
+            watch_seconds=settings.prefect_watch_seconds,
+            probe_seconds=settings.prefect_probe_seconds,
+        ),
+        rows,
+    )
+    turns = Turns(database)
+    limits = TurnLimits(
+        turns=settings.max_concurrent_turns,
+        flow_start_delay_seconds=settings.flow_start_delay_ms / 1000,
+        record_retry_seconds=settings.record_retry_seconds,
+    )
+    conductor = Conductor(models, turns, flow_runner, limits, metrics.observe)
+    metrics.ACTIVE.set_function(lambda: conductor.active)
+    return Parts(
+        settings,
+        this_stack,
+        instance_id,
+        database,
+        turns,
+        rows,
+        Conversations(database),
+        models,
+        flow_runner,
+        conductor,
+    )
+
+
+@asynccontextmanager
+async def _life(app: FastAPI) -> AsyncIterator[None]:
+    parts: Parts = app.state.parts
+    stopping: asyncio.Event = app.state.stopping
+    seconds = parts.settings.graceful_stop_seconds
+    sweeping = asyncio.create_task(sweep(parts))
+    stop = asyncio.create_task(_stop_turns(parts, stopping, seconds * TURNS_SHARE))
+    try:
+        yield
+    finally:
+        sweeping.cancel()
+        stopping.set()
+        await asyncio.gather(sweeping, stop, return_exceptions=True)
+        await parts.flows.stop(seconds * FLOWS_SHARE)
+        await parts.models.close()
+        await parts.database.close()
+
+
+async def _stop_turns(parts: Parts, stopping: asyncio.Event, seconds: float) -> None:
+    """At the first stop signal, before the server waits for its open streams: they end with a reason."""
+    await stopping.wait()
+    await parts.conductor.stop(seconds)
+
+
+async def sweep(parts: Parts) -> None:
+    """Closes the runs that earlier processes left open, once Postgres answers; then flow runs may be kept in step."""
+    while True:
+        try:
+            lost = await parts.runs.close_abandoned(parts.stack_id, parts.instance_id)
+        except DatabaseUnavailable:
+            await asyncio.sleep(SWEEP_RETRY_SECONDS)
+            continue
+        except Exception:  # whatever it was: flow runs must not stay away for this process's whole life
+            log.exception("runs that an earlier process left open could not be closed; trying again")
+            await asyncio.sleep(SWEEP_RETRY_SECONDS)
+            continue
+        if lost:
+            log.warning("closed runs that an earlier process left open", extra={"count": len(lost)})
+        parts.flows.start()
+        return

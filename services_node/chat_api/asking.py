@@ -1,0 +1,99 @@
+"""From a chat request to what the model is asked: pure decisions over plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from db.records import MessageRecord
+from flows.turn import ChatMessage
+from services_node.chat_api.schemas import ChatRequest
+from wire.errors import ValidationFailed
+
+TITLE_CHARS = 80
+
+
+def new_messages(request: ChatRequest, max_chars: int) -> tuple[ChatMessage, ...]:
+    """What the request adds to its conversation. Raises ValidationFailed naming the field at fault."""
+    given = [name for name in ("message", "messages", "prompt") if getattr(request, name) is not None]
+    if not given:
+        raise ValidationFailed(
+            "Say something: `message`, `messages` or `prompt`.", param="message", code="missing_field"
+        )
+    if len(given) > 1:
+        named = " and ".join(f"`{name}`" for name in given)
+        raise ValidationFailed(f"Send one of {named}, not both.", param=given[1], code="ambiguous_message")
+    if request.messages is None:
+        name = given[0]
+        text = request.message if request.message is not None else request.prompt or ""
+        return (ChatMessage("user", checked_text(text, name, max_chars)),)
+    messages = tuple(
+        ChatMessage(one.role, checked_text(one.content, f"messages.{index}.content", max_chars))
+        for index, one in enumerate(request.messages)
+    )
+    if messages[-1].role != "user":
+        raise ValidationFailed("The last message must be the user's.", param="messages", code="last_message_not_user")
+    return messages
+
+
+def checked_text(text: str, name: str, max_chars: int) -> str:
+    if not text.strip():
+        raise ValidationFailed(f"`{name}` is empty.", param=name, code="empty_message")
+    if len(text) > max_chars:
+        raise ValidationFailed(
+            f"`{name}` has {len(text)} characters; at most {max_chars} are read (CAPIBARA6_MAX_MESSAGE_CHARS).",
+            param=name,
+            code="message_too_long",
+        )
+    return text
+
+
+def check_available(request: ChatRequest) -> None:
+    """Raises ValidationFailed for what this version of the stack can't do, rather than leaving it out silently."""
+    for name, wanted in (("tools", bool(request.tools)), ("speak", bool(request.speak))):
+        if wanted:
+            raise ValidationFailed(f"`{name}` is not available on this stack.", param=name, code="not_available")
+
+
+def earlier_messages(request: ChatRequest, stored: Sequence[MessageRecord]) -> list[ChatMessage]:
+    """What was said before: the conversation's own messages, or the context an older client sends along."""
+    if stored:
+        return [ChatMessage(message.role, message.content) for message in stored]
+    return [ChatMessage(one.role, one.content) for one in request.context or () if one.content.strip()]
+
+
+def prompt(
+    earlier: Sequence[ChatMessage], new: Sequence[ChatMessage], *, most_messages: int, most_chars: int
+) -> tuple[ChatMessage, ...]:
+    """What the model gets: everything new, and the newest of what was said before within both limits."""
+    kept: list[ChatMessage] = []
+    room = most_chars - sum(len(message.content) for message in new)
+    for message in reversed(earlier):
+        room -= len(message.content)
+        if room < 0 or len(kept) >= most_messages:
+            break
+        kept.append(message)
+    kept.reverse()
+    while kept and kept[0].role == "assistant":  # a window that begins with an answer: chat templates refuse it
+        kept.pop(0)
+    return tuple(alternating([*kept, *new]))
+
+
+def alternating(messages: Iterable[ChatMessage]) -> list[ChatMessage]:
+    """One message a turn: chat templates want user and assistant to alternate, and a question that got no answer is
+    followed by the next one. Such neighbours are joined; the same text said again is said once.
+    """
+    joined: list[ChatMessage] = []
+    for message in messages:
+        last = joined[-1] if joined else None
+        if last is None or last.role != message.role:
+            joined.append(message)
+        elif last.content != message.content:
+            joined[-1] = ChatMessage(message.role, f"{last.content}\n\n{message.content}")
+    return joined
+
+
+def title(messages: Sequence[ChatMessage]) -> str:
+    """A conversation's title: how its first question begins."""
+    first = next((message.content for message in messages if message.role == "user"), messages[0].content)
+    line = " ".join(first.split())
+    return line if len(line) <= TITLE_CHARS else f"{line[: TITLE_CHARS - 1]}…"

@@ -1,0 +1,42 @@
+"""What the routes work with, made once a process and kept in `app.state.parts`."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+
+from fastapi import Request
+
+from db.conversations import Conversations
+from db.engine import Database
+from db.runs import Runs
+from db.turns import Turns
+from flows.conduct import Conductor
+from flows.runner import FlowRunner
+from stack.settings import Settings
+from wire.clients.models import ModelServerClient
+from wire.context import current
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    settings: Settings
+    stack_id: str
+    instance_id: uuid.UUID
+    database: Database
+    turns: Turns
+    runs: Runs
+    conversations: Conversations
+    models: ModelServerClient
+    flows: FlowRunner
+    conductor: Conductor
+
+
+def parts_of(request: Request) -> Parts:
+    found: Parts = request.app.state.parts
+    return found
+
+
+def owner() -> str:
+    """The principal whose request this is."""
+    return current().principal.name

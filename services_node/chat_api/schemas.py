@@ -1,0 +1,194 @@
+"""What clients send and get. Unknown fields are ignored, as older clients send some; known ones have their type."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+
+from db.records import ConversationRecord, MessageRecord, RunRecord, RunStatus, StepRecord
+
+MAX_MESSAGES = 200
+Number = Annotated[float, Field(strict=True)]
+Whole = Annotated[int, Field(strict=True)]
+
+
+def storable(text: str) -> str:
+    """Text that Postgres and JSON can hold: no NUL, no half of a surrogate pair."""
+    if "\x00" in text:
+        raise ValueError("contains a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not valid Unicode (half of a surrogate pair)") from None
+    return text
+
+
+Text = Annotated[str, Field(strict=True)]
+
+
+class MessageIn(BaseModel):
+    role: Literal["system", "user", "assistant"]
+    content: Text
+
+    _storable = field_validator("content")(storable)
+
+
+class ChatRequest(BaseModel):
+    """One turn of a chat: exactly one of `message`, `messages`, `prompt` (an older name of `message`).
+
+    `messages` begins a conversation with all of them; with `conversation_id`, they are added to what is there.
+    `context` (older clients) goes to the model before `message`, and is not kept.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    message: Text | None = None
+    prompt: Text | None = None
+    messages: Annotated[list[MessageIn], Field(min_length=1, max_length=MAX_MESSAGES)] | None = None
+    context: Annotated[list[MessageIn], Field(max_length=MAX_MESSAGES)] | None = None
+    model: Annotated[str, Field(strict=True, max_length=200)] | None = None
+    conversation_id: uuid.UUID | None = None
+    stream: StrictBool = False
+    tools: StrictBool | list[Any] | None = None
+    speak: StrictBool | None = None
+    temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
+    max_tokens: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
+    n_predict: Annotated[Whole, Field(ge=-1, le=1_000_000)] | None = None
+    seed: Whole | None = None
+    stop: Text | Annotated[list[Text], Field(max_length=4)] | None = None
+
+    _storable = field_validator("message", "prompt")(lambda text: text if text is None else storable(text))
+
+    def options(self) -> dict[str, Any]:
+        """What goes to the model as it is. `n_predict` is an older `max_tokens`; below 1 it means no limit."""
+        limit = self.max_tokens or (self.n_predict if self.n_predict and self.n_predict > 0 else None)
+        given = {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": limit,
+            "seed": self.seed,
+            "stop": self.stop,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class MessageOut(BaseModel):
+    """complete: false for an answer that was cut short."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: uuid.UUID
+    role: str
+    content: str
+    model: str | None
+    complete: bool
+    run_id: uuid.UUID | None
+    created_at: datetime
+
+    @classmethod
+    def of(cls, record: MessageRecord) -> MessageOut:
+        return cls.model_validate(record)
+
+
+class ConversationOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: uuid.UUID
+    title: str
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, record: ConversationRecord) -> ConversationOut:
+        return cls.model_validate(record)
+
+
+class ConversationPage(BaseModel):
+    """next_cursor: give it as `cursor` to get the next page; null on the last one."""
+
+    conversations: list[ConversationOut]
+    next_cursor: str | None
+
+
+class ConversationWithMessages(ConversationOut):
+    messages: list[MessageOut]
+
+
+class Timings(BaseModel):
+    """Milliseconds since the request was read; queue and load as the model server says."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    queue_ms: float | None
+    load_ms: float | None
+    first_token_ms: float | None
+    total_ms: float | None
+
+
+class StepOut(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    id: uuid.UUID
+    name: str
+    status: RunStatus
+    started_at: datetime
+    ended_at: datetime | None
+    error_code: str | None
+    error_detail: str | None
+
+
+class RunError(BaseModel):
+    code: str
+    detail: str | None
+
+
+class RunOut(BaseModel):
+    """prefect_recorded: whether Prefect is known to show the run's final state."""
+
+    id: uuid.UUID
+    kind: str
+    status: RunStatus
+    conversation_id: uuid.UUID | None
+    trace_id: str
+    prefect_flow_run_id: uuid.UUID | None
+    prefect_recorded: bool
+    requested_model: str | None
+    model: str | None
+    route: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    timings: Timings
+    error: RunError | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+
+    @classmethod
+    def fields_of(cls, run: RunRecord) -> dict[str, Any]:
+        return {
+            **{name: getattr(run, name) for name in cls.model_fields if hasattr(run, name)},
+            "prefect_recorded": run.flow_recorded_at is not None,
+            "timings": Timings.model_validate(run),
+            "error": RunError(code=run.error_code, detail=run.error_detail) if run.error_code else None,
+        }
+
+    @classmethod
+    def of(cls, run: RunRecord) -> RunOut:
+        return RunOut(**RunOut.fields_of(run))
+
+
+class RunWithSteps(RunOut):
+    steps: list[StepOut]
+
+    @classmethod
+    def with_steps(cls, run: RunRecord, steps: list[StepRecord]) -> RunWithSteps:
+        return cls(**RunOut.fields_of(run), steps=[StepOut.model_validate(step) for step in steps])
+
+
+class RunPage(BaseModel):
+    runs: list[RunOut]
+    next_cursor: str | None

@@ -1,0 +1,154 @@
+"""up, down, restart, status, logs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+
+from stack.errors import ConfigurationError, NotReady, ServiceFailed
+from stack.install.environments import install
+from stack.install.report import say
+from stack.interruption import interruptible, uninterruptible, wait_forever
+from stack.paths import service_log
+from stack.secrets import ensure_secrets
+from stack.settings import Settings, read_settings
+from stack.supervision.bringup import BringUp
+from stack.supervision.daemon import Supervisor, stop_everything
+from stack.supervision.state import forget_restarts, states
+from stack.supervision.variables import keep_variables, lifecycle_lock
+from stack.topology import Service, Topology, load_topology
+
+STOP_SECONDS = 60
+TINY_MODEL = (
+    "The packaged model is SmolLM2-135M: tiny, there to see the stack work, not to be believed.\n"
+    "For a better one: docs/models.md (a catalogue of your own, or an OpenAI-compatible address)."
+)
+
+
+def up(given: argparse.Namespace) -> int:
+    settings = _settings_for(given)
+    topology = load_topology(settings)
+    left_out = {name for name in given.without.split(",") if name}
+    for name in left_out - {"n8n"}:
+        topology.service(name)
+    services = [service for service in topology.local_services() if service.name not in left_out]
+    if not services:
+        say(f"node {topology.node} has no services in this version")
+        return 0
+    with interruptible():
+        install(settings, sorted({service.environment for service in services} - {"stack"}))
+        with lifecycle_lock(settings):
+            ensure_secrets(settings)
+            keep_variables(settings)
+            bringing = BringUp(settings, topology, services)
+            try:
+                bringing.run()
+            except NotReady:  # it may lack another node, which comes later: what runs goes on
+                raise
+            except BaseException:
+                say("stopping what was started …")
+                with uninterruptible():
+                    bringing.undo()
+                raise
+    _say_where(settings, topology, services)
+    if given.detach:
+        return 0
+    say("Ctrl-C stops everything (`up --detach` leaves it running).")
+    with interruptible():
+        try:
+            wait_forever()
+        except KeyboardInterrupt:
+            say("stopping …")
+            with uninterruptible(), lifecycle_lock(settings):
+                stop_everything(settings, topology, STOP_SECONDS)
+    return 0
+
+
+def down(given: argparse.Namespace) -> int:
+    settings = read_settings()
+    topology = load_topology(settings)
+    if settings.home.exists():
+        with lifecycle_lock(settings):
+            stop_everything(settings, topology, STOP_SECONDS)
+    say("stopped")
+    return 0
+
+
+def restart(given: argparse.Namespace) -> int:
+    settings = read_settings()
+    topology = load_topology(settings)
+    services = [topology.service(given.service)] if given.service else list(topology.local_services())
+    if not Supervisor(settings, 5).is_running():
+        raise ServiceFailed("the stack is not running", "./capibara6 up")
+    for service in services:
+        topology.check_placement(service.name)
+    with interruptible(), lifecycle_lock(settings):
+        keep_variables(settings)
+        for service in reversed(services):
+            Supervisor(settings, service.stop_seconds + 10).stop(service.name)
+            forget_restarts(settings, service.name)
+        BringUp(settings, topology, services).run()
+    return 0
+
+
+def status(given: argparse.Namespace) -> int:
+    """Prints every service of this machine. Exit status 0 when all are ready, 1 when not."""
+    settings = read_settings()
+    found = states(settings, load_topology(settings))
+    if given.json:
+        print(json.dumps({"services": [state.as_json() for state, _ in found]}))
+    else:
+        for state, reason in found:
+            again = f"  restarted {state.restarts}×" if state.restarts else ""
+            more = f"  {reason}" if reason and state.state != "ready" else ""
+            pid = state.pid or "-"
+            print(f"{state.name:16} {state.node:14} {state.port:>6} {state.state:9} {pid:>8}{again}{more}")
+    return 0 if all(state.state == "ready" for state, _ in found) else 1
+
+
+def logs(given: argparse.Namespace) -> int:
+    settings = read_settings()
+    topology = load_topology(settings)
+    services = [topology.service(given.service)] if given.service else list(topology.local_services())
+    files = [str(path) for path in (service_log(settings, service.name) for service in services) if path.exists()]
+    if not files:
+        raise ConfigurationError("nothing was logged yet", "./capibara6 up")
+    sys.stdout.flush()
+    follow = ["-F"] if given.follow else []
+    return subprocess.run(["tail", "-n", str(given.lines), *follow, "--", *files], check=False).returncode
+
+
+def _settings_for(given: argparse.Namespace) -> Settings:
+    """Settings of this home, after what `up` says of it (its node, its GPU) was written down for the next command."""
+    settings = read_settings()
+    said = {}
+    if given.node and given.node != settings.node:
+        said["CAPIBARA6_NODE"] = given.node
+    if given.gpu and not settings.gpu:
+        said["CAPIBARA6_GPU"] = "true"
+    if said:
+        path = settings.home / "settings.env"
+        kept = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        kept = [line for line in kept if line.split("=")[0].strip() not in said]
+        path.write_text("\n".join([*kept, *(f"{k}={v}" for k, v in said.items())]) + "\n", encoding="utf-8")
+        os.environ.update(said)
+    return read_settings()
+
+
+def _say_where(settings: Settings, topology: Topology, services: list[Service]) -> None:
+    titles = {
+        "chat-api": "chat API", "model-server": "models", "prefect-server": "Prefect UI",
+    }  # fmt: skip
+    print("\nCapibara6 is up.\n")
+    for service in services:
+        if service.name in titles:
+            print(f"  {titles[service.name]:11} {topology.url(service.name)}")
+    local_catalogue = settings.catalogue is None and settings.profile == "local"
+    if local_catalogue and any(service.name == "model-server" for service in services):
+        print(f"\n{TINY_MODEL}")
+    if any(service.name == "chat-api" for service in services):
+        print('\nThe first question:  ./capibara6 chat "¿Cuál es la capital de Francia?"')
+    sys.stdout.flush()

@@ -1,0 +1,68 @@
+"""env, chat, doctor."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+
+from stack.doctor import examine
+from stack.errors import ServiceFailed
+from stack.install.environments import environment_python, is_complete_environment
+from stack.secrets import load_secrets, secrets_path
+from stack.settings import REPOSITORY, Settings, read_settings
+from stack.topology import PLANNED_URLS, Topology, is_loopback, load_topology
+
+
+def env(given: argparse.Namespace) -> int:
+    settings = read_settings()
+    for name, value in environment_lines(settings, load_topology(settings)).items():
+        print(f"{name}={value}")
+    return 0
+
+
+def environment_lines(settings: Settings, topology: Topology) -> dict[str, str]:
+    """What a shell, a test or another program needs to use this stack."""
+    values = {f"CAPIBARA6_{s.url_name}_URL": topology.url(s.name) for s in topology.services() if s.url_name}
+    for name, (node, port) in PLANNED_URLS.items():
+        values[f"CAPIBARA6_{name}_URL"] = f"http://{topology.address(node)}:{port + topology.port_offset}"
+    values["CAPIBARA6_DATABASE_URL"] = _database_url(settings, topology)
+    local = settings.profile == "local" and is_loopback(topology.bind_host("chat-api"))
+    values["CAPIBARA6_API_KEY"] = "" if local else load_secrets(settings).operator_key.get_secret_value()
+    return values
+
+
+def chat(given: argparse.Namespace) -> int:
+    settings = read_settings()
+    for name in ("services", "models"):
+        if is_complete_environment(settings, name):
+            command = [str(environment_python(settings, name)), "-m", "wire.terminal_chat", *given.arguments]
+            return subprocess.run(command, check=False, env=_environment(settings)).returncode
+    raise ServiceFailed("nothing is installed yet", "./capibara6 up")
+
+
+def doctor(given: argparse.Namespace) -> int:
+    """Exit status 0 when nothing is wrong, 1 otherwise."""
+    findings = examine()
+    if given.json:
+        print(json.dumps({"findings": [finding.as_json() for finding in findings]}))
+    else:
+        for finding in findings:
+            print(f"{'✓' if finding.ok else '✗'} {finding.what}")
+            if not finding.ok:
+                print(f"    mend: {finding.mend}")
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def _database_url(settings: Settings, topology: Topology) -> str:
+    if settings.database_url:
+        return settings.database_url
+    if not secrets_path(settings).exists():
+        return ""
+    password = load_secrets(settings).database_password.get_secret_value()
+    return f"postgresql://capibara6:{password}@127.0.0.1:{topology.port('postgres')}/capibara6"
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "CAPIBARA6_HOME": str(settings.home)}

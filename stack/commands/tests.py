@@ -1,0 +1,144 @@
+"""test and bench: each part runs in the environment whose code it imports."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack.errors import ConfigurationError, InstallError
+from stack.install.environments import environment_python, install, overlay_tests
+from stack.install.report import elapsed, say
+from stack.settings import REPOSITORY, Settings, read_settings
+
+TIERS = ("static", "unit", "integration", "e2e")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some tests and the environment they run in. folders: the tests of these rooms need that environment."""
+
+    tier: str
+    environment: str
+    folders: tuple[str, ...]
+
+
+PARTS = (
+    Part("unit", "services", ("stack", "wire", "db", "flows", "services_node")),
+    Part("unit", "models", ("models_node", "bench")),
+    Part("integration", "services", ("stack", "wire", "db", "flows", "services_node")),
+    Part("integration", "models", ("models_node",)),
+    Part("e2e", "services", ("",)),
+)
+
+MYPY = (
+    ("services", ("stack", "wire", "db", "flows", "services_node")),
+    ("models", ("stack", "wire", "models_node", "bench")),
+)
+
+
+def test(given: argparse.Namespace) -> int:
+    """Runs tiers in order and stops at the first that fails. Returns pytest's or the checker's exit status."""
+    settings = read_settings()
+    full = given.tier == "full"
+    tiers = TIERS if given.tier is None or full else (given.tier,)
+    if given.tier == "unit":
+        tiers = ("unit",)
+    install(settings, ["dev", "models", "services"])
+    for name in ("models", "services"):
+        overlay_tests(settings, name)
+    began = time.monotonic()
+    for tier in tiers:
+        status = static(settings) if tier == "static" else _pytest(settings, tier, given.paths, full)
+        if status != 0:
+            say(f"tier {tier} failed after {elapsed(began)}")
+            return status
+    say(f"all passed: {', '.join(tiers)} in {elapsed(began)}")
+    return 0
+
+
+def static(settings: Settings) -> int:
+    """ruff (lint and format), strict typing in both environments, the walls between rooms."""
+    tools = settings.home / "envs" / "dev" / "bin"
+    commands = [
+        [str(tools / "ruff"), "check", "."],
+        [str(tools / "ruff"), "format", "--check", "."],
+        [str(tools / "lint-imports"), "--no-cache"],
+    ]
+    for environment, rooms in MYPY:
+        packages = [argument for room in rooms for argument in ("-p", room)]
+        cache = str(settings.home / "cache" / f"mypy-{environment}")
+        python = str(environment_python(settings, environment))
+        commands.append([str(tools / "mypy"), "--python-executable", python, "--cache-dir", cache, *packages])
+    for command in commands:
+        say(f"static: {Path(command[0]).name} {' '.join(command[1:])}")
+        status = subprocess.run(command, check=False, cwd=REPOSITORY, env=_environment(settings)).returncode
+        if status != 0:
+            return status
+    return 0
+
+
+def bench(given: argparse.Namespace) -> int:
+    """`bench NAME …` runs one benchmark with the rest of the words; `bench` alone lists them."""
+    settings = read_settings()
+    known = {path.stem: path for path in sorted((REPOSITORY / "bench").glob("[a-z]*.py"))}
+    arguments: Sequence[str] = given.arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("benchmarks:", ", ".join(known))
+        return 0
+    name, *rest = arguments
+    if name not in known:
+        raise ConfigurationError(f"no benchmark is called {name!r}", f"one of: {', '.join(known)}")
+    results = settings.home / "bench"
+    results.mkdir(parents=True, exist_ok=True)
+    install(settings, ["models", "services"])
+    command = [
+        str(environment_python(settings, "models")),
+        "-m",
+        f"bench.{name}",
+        "--json",
+        str(results / f"{name}.json"),
+    ]
+    return subprocess.run([*command, *rest], check=False, cwd=REPOSITORY, env=_environment(settings)).returncode
+
+
+def _pytest(settings: Settings, tier: str, paths: Sequence[str], full: bool) -> int:
+    status = ran = 0
+    for part in PARTS:
+        chosen = _chosen(part, paths) if part.tier == tier else []
+        if not chosen:
+            continue
+        ran += 1
+        marks = [] if full else ["-m", "not full"]
+        python = str(environment_python(settings, part.environment))
+        say(f"{tier}: {' '.join(chosen)} (environment {part.environment})")
+        command = [python, "-m", "pytest", *marks, *chosen]
+        status = subprocess.run(command, check=False, cwd=REPOSITORY, env=_environment(settings)).returncode
+        if status not in (0, 5):  # 5: nothing of this part is in this run
+            return status
+    if not ran:
+        raise ConfigurationError(f"no {tier} test is at {' '.join(paths)}", f"see tests/{tier}/")
+    return 0
+
+
+def _chosen(part: Part, paths: Sequence[str]) -> list[str]:
+    """The part's folders that exist, or those of `paths` that lie in them."""
+    roots = [REPOSITORY / "tests" / part.tier / folder for folder in part.folders]
+    if not paths:
+        return [str(root.relative_to(REPOSITORY)) for root in roots if root.exists()]
+    return [
+        path for path in paths
+        if any((REPOSITORY / path.split("::")[0]).is_relative_to(root) for root in roots)
+    ]  # fmt: skip
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    if not (REPOSITORY / "tests").is_dir():
+        raise InstallError("this copy has no tests/ folder", "clone the repository")
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "CAPIBARA6_HOME": str(settings.home),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}  # fmt: skip

@@ -1,0 +1,262 @@
+"""The large environments, made with uv from exact locks, and what must exist besides: torch, packaged weights."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from stack.errors import InstallError
+from stack.install.bootstrap import explain, install_lock
+from stack.install.fingerprint import MARKER, fingerprint, is_complete, mark_complete
+from stack.install.report import long_step, say
+from stack.interruption import result_of
+from stack.settings import REPOSITORY, Settings
+
+EnvironmentName = Literal["models", "services", "dev"]
+
+TORCH = "torch==2.13.0"
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+TESTS_ONLY = ("pytest", "pluggy", "iniconfig", "pytest-asyncio", "pytest-timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One environment: what its lock holds, in words, and the disk it takes once made."""
+
+    name: EnvironmentName
+    holds: str
+    disk_bytes: int
+
+
+ENVIRONMENTS: dict[str, Environment] = {
+    "models": Environment("models", "torch, vLLM, sentence-transformers", 4 * 2**30),
+    "services": Environment("services", "FastAPI, Prefect, SQLAlchemy, Postgres", 900 * 2**20),
+    "dev": Environment("dev", "ruff, mypy, import-linter", 350 * 2**20),
+}
+
+
+class _Installers:
+    """The installer processes under way, so that an interrupted installation leaves none running."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def run(self, command: list[str], output: IO[bytes], environment: dict[str, str]) -> int:
+        with self._lock:
+            if self._stopped:
+                raise InstallError("the installation was stopped", "run the same command again to go on")
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=REPOSITORY,
+            )
+            self._running.add(process)
+        try:
+            return process.wait()
+        finally:
+            self._running.discard(process)
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for process in list(self._running):
+                process.terminate()
+
+
+_installers = _Installers()
+
+
+def environment_python(settings: Settings, name: str) -> Path:
+    return settings.home / "envs" / name / "bin" / "python"
+
+
+def lock_of(settings: Settings, name: str) -> Path:
+    variant = "models-gpu" if name == "models" and settings.gpu else name
+    return REPOSITORY / "requirements" / f"{variant}.lock"
+
+
+def is_complete_environment(settings: Settings, name: str) -> bool:
+    return is_complete(settings.home / "envs" / name, fingerprint(lock_of(settings, name)))
+
+
+def is_installed(settings: Settings, name: str) -> bool:
+    return is_complete_environment(settings, name) and (name != "models" or weights_ready(settings))
+
+
+def weights_ready(settings: Settings) -> bool:
+    return is_complete(settings.home / "weights", _weights_fingerprint(settings))
+
+
+def install(settings: Settings, names: Sequence[str]) -> None:
+    """Makes what is missing of these environments, in parallel. Raises InstallError naming the step and the mend."""
+    missing = [name for name in names if not is_installed(settings, name)]
+    if not missing:
+        return
+    needed = sum(ENVIRONMENTS[name].disk_bytes for name in missing)
+    free = shutil.disk_usage(settings.home).free
+    if free < needed:
+        raise InstallError(
+            f"no disk space: {settings.home} has {free / 2**30:.1f} GiB free, {needed / 2**30:.1f} are needed",
+            "free some, or put everything elsewhere: CAPIBARA6_HOME=/path",
+        )
+    say(f"Capibara6: installing {', '.join(missing)} under {settings.home} (once; it can be interrupted and goes on)")
+    with install_lock(settings.home), ThreadPoolExecutor(len(missing)) as pool:
+        try:
+            for finished in [pool.submit(_install_one, settings, ENVIRONMENTS[name]) for name in missing]:
+                result_of(finished)
+        except BaseException:
+            _installers.stop()  # one failed, or the user has had enough: the others don't go on unseen
+            raise
+
+
+def overlay_tests(settings: Settings, name: str) -> None:
+    """Lays pytest over an environment: exact versions from the dev lock, nothing of the product changes."""
+    directory = settings.home / "envs" / name
+    lock = lock_of(settings, "dev")
+    wanted = fingerprint(lock, lock_of(settings, name))
+    marker = directory / "tests-overlay"
+    if is_complete(marker, wanted):
+        return
+    marker.mkdir(exist_ok=True)
+    chosen = marker / "requirements.txt"
+    chosen.write_text(_blocks_of(lock, TESTS_ONLY), encoding="utf-8")
+    with long_step(f"pytest in environment {name}"):
+        _uv(settings, name, "pip", "install", "--no-deps", "--no-build", "--require-hashes", "-r", str(chosen))
+    mark_complete(marker, wanted)
+
+
+def _blocks_of(lock: Path, packages: Sequence[str]) -> str:
+    """The entries of a lock that pin these packages, hashes included."""
+    chosen: list[str] = []
+    keep = False
+    for line in lock.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith((" ", "#")):
+            keep = line.split("==")[0] in packages
+        if keep:
+            chosen.append(line)
+    return "\n".join(chosen) + "\n"
+
+
+def _install_one(settings: Settings, environment: Environment) -> None:
+    name = environment.name
+    directory = settings.home / "envs" / name
+    lock = lock_of(settings, name)
+    wanted = fingerprint(lock)
+    if not is_complete(directory, wanted):
+        count = sum(1 for line in lock.read_text(encoding="utf-8").splitlines() if line[:1].isalnum())
+        what = f"environment {name}: {count} packages ({environment.holds})"
+        if (directory / MARKER).exists():  # made whole from another lock: laying a new one over it would leave the old
+            shutil.rmtree(directory)
+        with long_step(what, lambda: f"{_unpacked_mib(directory)} MiB unpacked"):
+            if not (directory / "bin" / "python").exists():
+                _uv(settings, name, "venv", "--allow-existing", "--python", sys.executable, str(directory))
+            if name == "models" and not settings.gpu:
+                _install_cpu_torch(settings)
+            index = _uv_index_options()
+            _uv(
+                settings, name, "pip", "install", *index, "--no-deps", "--no-build", "--require-hashes", "-r", str(lock)
+            )
+        mark_complete(directory, wanted)
+    if name == "models":
+        prepare_weights(settings)
+
+
+def _install_cpu_torch(settings: Settings) -> None:
+    """CPU torch from where pip is told to find it (find-links), else from PyTorch's CPU index.
+
+    Never from the plain index: there the same version is a CUDA build of several gigabytes.
+    """
+    python = environment_python(settings, "models")
+    if _is_cpu_torch(settings):
+        return
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--disable-pip-version-check", "--no-deps"]
+    found = _logged(settings, "models", [*pip, "--no-index", TORCH])
+    if found != 0 and _logged(settings, "models", [*pip, "--index-url", TORCH_CPU_INDEX, TORCH]) != 0:
+        log = _log(settings, "models")
+        raise InstallError(
+            f"CPU {TORCH} was found neither in pip's find-links nor at {TORCH_CPU_INDEX}: {explain(log)}",
+            f"connect to that index, or put the wheel in a folder and set PIP_FIND_LINKS to it (log: {log})",
+        )
+
+
+def _is_cpu_torch(settings: Settings) -> bool:
+    directory = settings.home / "envs" / "models" / "lib"
+    return any(directory.glob(f"python3*/site-packages/{TORCH.replace('==', '-')}+cpu.dist-info/RECORD"))
+
+
+def prepare_weights(settings: Settings) -> None:
+    """The packaged weights, converted once by the models node itself (`python -m models_node.weights prepare`)."""
+    wanted = _weights_fingerprint(settings)
+    directory = settings.home / "weights"
+    if is_complete(directory, wanted):
+        return
+    directory.mkdir(parents=True, exist_ok=True)
+    with long_step("packaged weights SmolLM2-135M-Instruct (a tiny model, to see the stack work)"):
+        command = [str(environment_python(settings, "models")), "-m", "models_node.weights", "prepare"]
+        if _logged(settings, "weights", command) != 0:
+            log = _log(settings, "weights")
+            raise InstallError(f"the packaged weights could not be converted: {explain(log)}", f"all of it: {log}")
+    mark_complete(directory, wanted)
+
+
+def _weights_fingerprint(settings: Settings) -> str:
+    """Which weights a catalogue names decides what there is to prepare."""
+    code = fingerprint(lock_of(settings, "models"), REPOSITORY / "models_node" / "weights.py")
+    return f"{code} {settings.profile} {settings.catalogue}"
+
+
+def _unpacked_mib(directory: Path) -> int:
+    total = 0
+    for root, _, files in os.walk(directory):
+        for file in files:
+            try:
+                total += (Path(root) / file).lstat().st_size
+            except OSError:
+                continue  # moved while we looked
+    return total >> 20
+
+
+def _uv_index_options() -> list[str]:
+    """A mirror named for pip serves uv as well."""
+    mirror = os.environ.get("PIP_INDEX_URL")
+    return ["--default-index", mirror] if mirror and "UV_DEFAULT_INDEX" not in os.environ else []
+
+
+def _uv(settings: Settings, name: str, *arguments: str) -> None:
+    python = environment_python(settings, name)
+    target = ["--python", str(python)] if arguments[0] == "pip" else []
+    uv = str(Path(sys.executable).with_name("uv"))
+    if _logged(settings, name, [uv, "--no-config", *arguments, *target]) != 0:
+        log = _log(settings, name)
+        raise InstallError(
+            f"environment {name}: {explain(log)}", f"all of it: {log}; run the same command again to go on"
+        )
+
+
+def _log(settings: Settings, name: str) -> Path:
+    return settings.home / "logs" / f"install-{name}.log"
+
+
+def _logged(settings: Settings, name: str, command: list[str]) -> int:
+    """Runs one installer with its output in the step's log. Returns its exit status."""
+    log = _log(settings, name)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
+    environment |= {"CAPIBARA6_HOME": str(settings.home), "PYTHONPATH": str(REPOSITORY)}
+    with log.open("ab") as output:
+        output.write(f"$ {' '.join(command)}\n".encode())
+        output.flush()
+        return _installers.run(command, output, environment)

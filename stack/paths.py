@@ -1,0 +1,35 @@
+"""Where an installation keeps things. Everything is under `CAPIBARA6_HOME` but sockets whose path would be too long."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from stack.processes import stack_id
+from stack.settings import Settings
+
+LONGEST_SOCKET_NAME = 58  # engines/<model>-<n>/<uuid>, as vLLM names its own
+UNIX_PATH_LIMIT = 107  # sun_path of sockaddr_un, less its terminator
+
+
+def run_directory(settings: Settings) -> Path:
+    """Where sockets and pid files live, made with mode 0700. Under the home unless unix socket paths would not fit."""
+    directory = settings.home / "run"
+    if len(os.fsencode(directory)) + 1 + LONGEST_SOCKET_NAME > UNIX_PATH_LIMIT:
+        directory = Path(tempfile.gettempdir()) / f"capibara6-{os.getuid()}-{stack_id(settings)}"
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if directory.stat().st_uid != os.getuid() or directory.is_symlink():
+        raise PermissionError(f"{directory} belongs to somebody else")
+    directory.chmod(0o700)
+    return directory
+
+
+def log_directory(settings: Settings) -> Path:
+    directory = settings.home / "logs"
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return directory
+
+
+def service_log(settings: Settings, service: str) -> Path:
+    return log_directory(settings) / f"{service}.log"

@@ -1,0 +1,110 @@
+"""Every setting of the stack, in one described table: prefix `CAPIBARA6_`, environment over `$home/settings.env`."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from stack.errors import ConfigurationError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+Profile = Literal["local", "production"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def default_home() -> Path:
+    return Path(os.environ.get("CAPIBARA6_HOME") or REPOSITORY / "var").expanduser().absolute()
+
+
+class Settings(BaseSettings):
+    """Sizes in bytes, times in seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(env_prefix="CAPIBARA6_", env_ignore_empty=True, extra="ignore", frozen=True)
+
+    # the installation
+    home: Path = Field(default_factory=default_home, description="Where environments, data, logs and secrets live.")
+    profile: Profile = Field(
+        "local", description="`local`: loopback, no keys. `production`: keys, no loopback between nodes."
+    )
+    node: str | None = Field(None, description="The node this machine is; unset: all of them on this machine.")
+    topology: Path | None = Field(None, description="Topology file; unset: `topology.toml` of the repository.")
+    port_offset: int = Field(0, ge=0, le=50_000, description="Added to every port, for two stacks on one machine.")
+    database_url: str | None = Field(None, description="Your own Postgres; unset: the embedded one.")
+    gpu: bool = Field(False, description="The models environment is made for an NVIDIA GPU (`up --gpu` sets it).")
+    log_level: LogLevel = Field("info", description="Lowest level that services log.")
+    log_file_bytes: int = Field(10 * 2**20, gt=0, description="A service's log is rotated at this size.")
+    log_file_backups: int = Field(3, ge=0, description="Rotated logs kept for each service.")
+    service_start_timeout_seconds: float = Field(
+        180, gt=0, description="How long `up` waits for one service to be ready."
+    )
+    graceful_stop_seconds: float = Field(10, gt=0, description="What a service may use to finish after a stop signal.")
+
+    # the HTTP border
+    max_body_bytes: int = Field(10 * 2**20, gt=0, description="Largest request body a service reads (413 beyond).")
+
+    # models-europe
+    catalogue: Path | None = Field(None, description="Model catalogue; unset: the profile's own.")
+    models_memory_budget_bytes: int | None = Field(None, gt=0, description="Overrides the catalogue's memory budget.")
+    model_queue_limit: int = Field(64, ge=1, description="Requests that may wait for a model (429 beyond).")
+    model_queue_timeout_seconds: float = Field(
+        300, gt=0, description="Longest wait for a place at a model (503 beyond)."
+    )
+    engine_start_timeout_seconds: float = Field(300, gt=0, description="Longest start of one engine.")
+    engine_stop_timeout_seconds: float = Field(
+        15, gt=0, description="What an engine may use to stop before it is killed."
+    )
+
+    # services: chat API and flows
+    max_message_chars: int = Field(32_000, gt=0, description="Longest message of a chat, in characters (422 beyond).")
+    history_messages: int = Field(40, ge=0, description="Newest messages of a conversation sent to the model.")
+    max_concurrent_turns: int = Field(64, ge=1, description="Chat turns at once (429 beyond).")
+    chat_timeout_seconds: float = Field(600, gt=0, description="Longest turn of a chat, waiting and loading included.")
+    flow_start_delay_ms: float = Field(
+        300, ge=0, description="A turn's flow run starts at its first token, or after this."
+    )
+    history_chars: int = Field(24_000, ge=0, description="Of those messages, at most this many characters.")
+    chat_header_wait_seconds: float = Field(
+        2, ge=0, description="A stream's status waits this long for the model's first word, then it is 200."
+    )
+    chat_keep_alive_seconds: float = Field(10, gt=0, description="A comment goes out on a silent stream this often.")
+    record_retry_seconds: float = Field(
+        120, ge=0, description="How long a finished turn is tried to be written while the database is away."
+    )
+    prefect_watch_seconds: float = Field(
+        1.5, gt=0, description="How often active flow runs are asked for cancellation."
+    )
+    prefect_probe_seconds: float = Field(3, gt=0, description="How often a Prefect that is down is looked for.")
+
+    @field_validator("home", "topology", "catalogue")
+    @classmethod
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path is not None else None
+
+
+def read_settings(home: Path | None = None) -> Settings:
+    """Settings from the environment and `$home/settings.env`.
+
+    Raises ConfigurationError naming every wrong variable.
+    """
+    base = home or default_home()
+    values = {"home": base} if home is not None else {}
+    try:
+        return Settings(_env_file=base / "settings.env", **values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = "; ".join(
+            f"CAPIBARA6_{'_'.join(str(part) for part in fault['loc']).upper()}: {fault['msg']}"
+            for fault in error.errors()
+        )
+        raise ConfigurationError(f"settings: {faults}", "correct the variable, or the line in settings.env") from None
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The process's settings, read once."""
+    return read_settings()

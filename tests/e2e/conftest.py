@@ -1,0 +1,64 @@
+"""One installed, running stack for the whole tier, made from a copy of the repository by the launcher alone."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stack.processes import stack_id
+from stack.settings import Settings
+from tests.e2e.stack import INSTALL_SECONDS, Stack, copy_repository
+
+
+def interrupt_installation(stack: Stack) -> None:
+    process = stack.popen("up", "--detach", stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "environment models" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert not (stack.home / "envs" / "models" / ".capibara6-complete").exists()
+
+
+@pytest.fixture(scope="session")
+def installed() -> Iterator[Stack]:
+    """The copy, its environments made by a first `up`, and stopped again. Its folder is closed to other users.
+
+    That first `up` is interrupted in the middle of installing and run again: an interrupted install goes on.
+    """
+    root = Path(tempfile.mkdtemp(prefix="capibara6-e2e-"))  # mode 0700: as root, Postgres has to live elsewhere
+    copy_repository(root)
+    stack = Stack(root, port_offset=21_000)
+    try:
+        interrupt_installation(stack)
+        stack.ok("up", "--detach", seconds=INSTALL_SECONDS)
+        stack.ok("down")
+        yield stack
+    finally:
+        stack.run("down", seconds=120)
+        stack.leaves_nothing()
+        shutil.rmtree(Path("/var/lib/capibara6") / stack_id(Settings(home=stack.home)), ignore_errors=True)
+        shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def stack(installed: Stack) -> Stack:
+    """The stack, running and ready, whatever the test before did to it."""
+    if set(installed.states().values()) != {"ready"}:
+        installed.ok("up", "--detach", seconds=300)
+    return installed
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Installing and loading models take minutes on two cores; the steps inside have limits of their own."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(1500))

@@ -1,0 +1,204 @@
+"""The conductor: a turn's rows, limits and ends, with everything around it faked."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from db.errors import DatabaseUnavailable
+from db.records import FinishedRun, NewMessage, NewRun
+from flows.conduct import QUEUED_EVENTS, ActiveTurn, Conductor, Ended, TurnLimits
+from flows.link import FlowLink
+from flows.turn import ChatMessage, Started, Token, TurnRequest
+from wire.errors import ApiError, Conflict, NotFound, TooManyRequests, Unavailable
+from wire.ids import uuid7
+
+_spec = importlib.util.spec_from_file_location("turn_fakes", Path(__file__).with_name("test_turn.py"))
+assert _spec is not None and _spec.loader is not None
+_fakes = sys.modules.setdefault("turn_fakes", importlib.util.module_from_spec(_spec))
+_spec.loader.exec_module(_fakes)
+Model, token = _fakes.Model, _fakes.token
+
+
+class Rows:
+    def __init__(self, *, begin: ApiError | None = None, finish: list[Exception] | None = None) -> None:
+        self.begin_error, self.finish_errors = begin, finish or []
+        self.begun: list[NewRun] = []
+        self.finished: list[FinishedRun] = []
+
+    async def begin(self, run: NewRun) -> None:
+        if self.begin_error:
+            raise self.begin_error
+        self.begun.append(run)
+
+    async def finish(self, run: FinishedRun) -> None:
+        if self.finish_errors:
+            raise self.finish_errors.pop(0)
+        self.finished.append(run)
+
+
+class Flows:
+    def __init__(self) -> None:
+        self.links: list[FlowLink] = []
+
+    def attach(self, link: FlowLink) -> None:
+        self.links.append(link)
+
+
+def begin(
+    model: Any, rows: Rows, *, turns: int = 4, seconds: float = 30, streaming: bool = True, delay: float = 60
+) -> tuple[Conductor, ActiveTurn, Flows]:
+    flows = Flows()
+    conductor = Conductor(model, rows, flows, TurnLimits(turns, delay, 5))
+    return conductor, start(conductor, seconds=seconds, streaming=streaming), flows
+
+
+def start(
+    conductor: Conductor, *, seconds: float = 30, streaming: bool = True, run_id: uuid.UUID | None = None
+) -> ActiveTurn:
+    run_id, conversation_id = run_id or uuid7(), uuid7()
+    request = TurnRequest(run_id, conversation_id, None, (ChatMessage("user", "hola"),), {}, {}, seconds)
+    messages = (NewMessage(uuid7(), "user", "hola"),)
+    run = NewRun(run_id, "ana", "chat", conversation_id, True, "hola", "0" * 32, "stack", uuid.uuid4(), None, messages)
+    return conductor.begin(request, run, streaming=streaming)
+
+
+async def all_events(active: ActiveTurn) -> list[Any]:
+    async with asyncio.timeout(5):
+        return [event async for event in active.events(1) if event is not None]
+
+
+async def test_a_turn_is_written_told_and_given_a_flow_run() -> None:
+    rows = Rows()
+    conductor, active, flows = begin(Model([token("a"), token("b")]), rows)
+    events = await all_events(active)
+    assert [type(event) for event in events] == [Started, Token, Token, Ended]
+    assert rows.begun[0].id == rows.finished[0].id == active.run.id
+    assert rows.finished[0].content == "ab" and rows.finished[0].complete and rows.finished[0].status == "completed"
+    assert len(flows.links) == 1 and flows.links[0].ended.result(0).status == "completed"
+    assert conductor.active == 0
+
+
+async def test_the_flow_run_begins_at_the_first_token_not_before() -> None:
+    _, active, flows = begin(Model([None, token("a")]), Rows())
+    assert await active.opened(0.05) is None and not flows.links
+    active.cancel("client_disconnected")
+    await active.ended()
+    assert len(flows.links) == 1  # a turn that ended without a token is recorded too
+
+
+async def test_or_after_its_delay() -> None:
+    _, active, flows = begin(Model([None]), Rows(), delay=0.01)
+    async with asyncio.timeout(5):
+        while not flows.links:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    active.cancel("client_disconnected")
+    await active.ended()
+
+
+async def test_an_answer_that_cannot_be_kept_is_not_given() -> None:
+    rows = Rows(begin=DatabaseUnavailable())
+    _, active, _ = begin(Model([{"choices": []}, None]), rows)
+    early = await active.opened(5)
+    assert early is not None and isinstance(early.error, DatabaseUnavailable)
+    assert (await active.ended()).status == "failed" and not rows.finished
+
+
+async def test_an_end_that_cannot_be_written_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.conduct.FINISH_RETRY_SECONDS", 0.01)
+    rows = Rows(finish=[DatabaseUnavailable(), DatabaseUnavailable()])
+    _, active, _ = begin(Model([token("a")]), rows)
+    ended = (await all_events(active))[-1]
+    assert ended.error.code == "database_unavailable"
+    async with asyncio.timeout(5):
+        while not rows.finished:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    assert rows.finished[0].status == "completed" and rows.finished[0].content == "a"
+
+
+async def test_an_early_model_error_is_still_an_http_status() -> None:
+    error = NotFound("no such model", code="model_not_found", param="model")
+    _, active, _ = begin(Model([error]), Rows())
+    early = await active.opened(5)
+    assert early is not None and early.error is error
+
+
+async def test_a_turn_that_takes_too_long_fails_and_keeps_what_was_said() -> None:
+    rows = Rows()
+    _, active, _ = begin(Model([token("a"), None]), rows, seconds=0.05)
+    ended = await active.ended()
+    assert ended.status == "failed" and ended.error is not None and ended.error.code == "turn_timeout"
+    assert rows.finished[0].content == "a" and not rows.finished[0].complete
+
+
+async def test_too_many_turns_are_refused() -> None:
+    conductor, active, _ = begin(Model([None]), Rows(), turns=1)
+    with pytest.raises(TooManyRequests) as error:
+        start(conductor)
+    assert error.value.retry_after_seconds
+    active.cancel("client_disconnected")
+    await active.ended()
+
+
+async def test_only_its_owner_cancels_a_turn() -> None:
+    conductor, active, _ = begin(Model([None]), Rows())
+    with pytest.raises(NotFound):
+        conductor.cancel(active.run.id, "eva")
+    conductor.cancel(active.run.id, "ana")
+    ended = await active.ended()
+    assert ended.status == "cancelled" and ended.error is not None and ended.error.code == "cancelled_by_client"
+
+
+async def test_stopping_ends_every_turn_with_a_reason_and_admits_no_other() -> None:
+    rows = Rows()
+    conductor, active, _ = begin(Model([token("a"), None]), rows)
+    assert await active.opened(5) is None
+    await conductor.stop(5)
+    events = await all_events(active)
+    assert events[-1].error.code == "server_stopping" and rows.finished[0].status == "cancelled"
+    with pytest.raises(Unavailable):
+        start(conductor)
+
+
+async def test_a_reader_that_is_away_does_not_hold_a_json_turn() -> None:
+    """Not streaming: nobody drains the events, and more than the queue holds are made."""
+    rows = Rows()
+    _, active, _ = begin(Model([token("a")] * 1000), rows, streaming=False)
+    async with asyncio.timeout(5):
+        assert (await active.ended()).status == "completed"
+    assert len(rows.finished[0].content) == 1000
+
+
+async def test_a_reader_whose_queue_was_full_at_the_end_still_gets_the_end() -> None:
+    _, active, _ = begin(Model([token("a")] * 1000), Rows())
+    async with asyncio.timeout(5):
+        while not active._events.full():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        active.cancel("cancelled_by_client")
+        await active.ended()
+    events = await all_events(active)
+    assert len(events) == QUEUED_EVENTS + 1 and events[-1].error.code == "cancelled_by_client"
+
+
+async def test_a_run_id_that_is_under_way_is_refused_and_its_turn_goes_on() -> None:
+    conductor, active, _ = begin(Model([token("a"), None], [token("b")]), Rows())
+    with pytest.raises(Conflict) as error:
+        start(conductor, run_id=active.run.id)
+    assert error.value.code == "run_id_in_use" and conductor.active == 1
+    assert conductor.cancel(active.run.id, "ana") is active
+    await active.ended()
+    assert conductor.active == 0
+
+
+async def test_a_flow_run_is_not_told_that_an_unsaved_turn_went_well() -> None:
+    _, active, flows = begin(Model([token("a")]), Rows(begin=DatabaseUnavailable()))
+    ended = await active.ended()
+    assert ended.status == "failed" and isinstance(ended.error, DatabaseUnavailable)
+    outcome = flows.links[0].ended.result(0)
+    assert outcome.status == "failed" and outcome.message.startswith("database_unavailable")

@@ -1,0 +1,494 @@
+"""The pool over engines that are only told to be ready, to die or to be gone: every race is made by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from models_node.catalogue import ModelEntry
+from models_node.errors import EngineFailed, EngineStartTimedOut
+from models_node.residency.decide import State
+from models_node.residency.messages import Lease, ModelStatus, PoolLimits
+from models_node.residency.pool import Pool
+from wire.errors import ApiError
+
+GIB = 2**30
+LIMIT_SECONDS = 5.0
+
+
+class FakeEngine:
+    """An engine whose life the test leads."""
+
+    def __init__(self, entry: ModelEntry, number: int) -> None:
+        self.entry = entry
+        self.number = number
+        self.becomes_ready = asyncio.Event()
+        self.failure: EngineFailed | None = None
+        self.dies = asyncio.Event()
+        self.may_stop = asyncio.Event()
+        self.may_stop.set()
+        self.stops = 0
+        self.stopped = False
+
+    @property
+    def socket(self) -> Path:
+        return Path(f"/fake/{self.number}")
+
+    @property
+    def pid(self) -> int:
+        return 1000 + self.number
+
+    def fail(self, failure: EngineFailed) -> None:
+        self.failure = failure
+        self.becomes_ready.set()
+
+    async def ready(self) -> None:
+        await self.becomes_ready.wait()
+        if self.failure:
+            raise self.failure
+
+    async def exited(self) -> str:
+        await self.dies.wait()
+        return "killed by signal 9"
+
+    async def stop(self) -> None:
+        self.stops += 1
+        await self.may_stop.wait()
+        self.stopped = True
+
+    def memory_bytes(self) -> int:
+        return 0
+
+
+class FakeLauncher:
+    def __init__(self, *, at_once: bool) -> None:
+        self.at_once = at_once
+        self.engines: list[FakeEngine] = []
+        self.refusal: EngineFailed | None = None
+
+    def prepare(self) -> list[int]:
+        return []
+
+    def close(self) -> None:
+        pass
+
+    async def launch(self, entry: ModelEntry) -> FakeEngine:
+        if self.refusal:
+            raise self.refusal
+        engine = FakeEngine(entry, len(self.engines))
+        if self.at_once:
+            engine.becomes_ready.set()
+        self.engines.append(engine)
+        return engine
+
+    def of(self, model: str) -> FakeEngine:
+        return [engine for engine in self.engines if engine.entry.id == model][-1]
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+
+    def loaded(self, model: str, seconds: float) -> None:
+        self.events.append(("loaded", model))
+
+    def load_failed(self, model: str) -> None:
+        self.events.append(("load_failed", model))
+
+    def evicted(self, model: str) -> None:
+        self.events.append(("evicted", model))
+
+    def gone(self, model: str, socket: Path | None) -> None:
+        self.events.append(("gone", model))
+
+
+class House:
+    """A pool of models a, b, c of 3 GiB each, `huge` that never fits, and a remote one."""
+
+    def __init__(self, *, at_once: bool, budget: int, queue_limit: int, queue_timeout: float, keep_alive: float,
+                 max_concurrent: int) -> None:  # fmt: skip
+        def local(model: str, memory: int) -> ModelEntry:
+            return ModelEntry(
+                id=model, domain="general", description="", context_length=1, weights="w", memory_estimate=memory,
+                keep_alive_seconds=keep_alive, max_concurrent=max_concurrent,
+            )  # fmt: skip
+
+        remote = ModelEntry(id="far", domain="general", description="", context_length=1, remote_url="http://far")
+        entries = [*(local(model, 3 * GIB) for model in "abc"), local("huge", 99 * GIB), remote]
+        self.launcher = FakeLauncher(at_once=at_once)
+        self.heard = Heard()
+        self.pool = Pool(entries, self.launcher, PoolLimits(budget, queue_limit, queue_timeout), self.heard)
+
+    async def status(self, model: str) -> ModelStatus:
+        return next(status for status in await self.pool.status() if status.model == model)
+
+    async def until(self, model: str, condition: Callable[[ModelStatus], bool]) -> ModelStatus:
+        """Waits for a condition on a model's status, with a limit."""
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while not condition(status := await self.status(model)):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            return status
+
+    async def until_state(self, model: str, state: State) -> ModelStatus:
+        return await self.until(model, lambda status: status.state is state)
+
+    def asking(self, model: str) -> asyncio.Task[Lease]:
+        """A request that leaves as soon as it was let in."""
+        return asyncio.create_task(self.pool.load(model))
+
+    async def launched(self, count: int) -> None:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            while len(self.launcher.engines) < count:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def house(
+    *,
+    at_once: bool = True,
+    budget: int = 7 * GIB,
+    queue_limit: int = 8,
+    queue_timeout: float = 60,
+    keep_alive: float = 60,
+    max_concurrent: int = 4,
+) -> AsyncIterator[House]:
+    made = House(
+        at_once=at_once, budget=budget, queue_limit=queue_limit, queue_timeout=queue_timeout, keep_alive=keep_alive,
+        max_concurrent=max_concurrent,
+    )  # fmt: skip
+    made.pool.start()
+    try:
+        yield made
+    finally:
+        for engine in made.launcher.engines:
+            engine.may_stop.set()
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await made.pool.stop()
+    assert all(engine.stopped for engine in made.launcher.engines), "an engine was left behind"
+
+
+async def refused(asking: asyncio.Task[Lease]) -> ApiError:
+    with pytest.raises(ApiError) as caught:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await asking
+    return caught.value
+
+
+async def test_the_first_request_loads_and_later_ones_do_not() -> None:
+    async with house() as h:
+        async with h.pool.lease("a") as lease:
+            assert lease.socket == Path("/fake/0")
+            assert (await h.status("a")).in_flight == 1
+        await h.pool.load("a")
+        status = await h.status("a")
+        assert (len(h.launcher.engines), status.loads, status.requests, status.in_flight) == (1, 1, 2, 0)
+
+
+async def test_two_models_are_two_engines_and_a_third_evicts_the_least_recently_used() -> None:
+    async with house() as h:
+        for model in ("a", "b", "a"):
+            await h.pool.load(model)
+        assert [(await h.status(m)).state for m in "abc"] == [State.READY, State.READY, State.COLD]
+        await h.pool.load("c")
+        assert [(await h.status(m)).state for m in "abc"] == [State.READY, State.COLD, State.READY]
+        assert ("evicted", "b") in h.heard.events
+
+
+async def test_eviction_waits_until_the_old_engines_processes_are_gone() -> None:
+    async with house() as h:
+        await h.pool.load("a")
+        await h.pool.load("b")
+        h.launcher.of("a").may_stop.clear()
+        asking = h.asking("c")
+        await h.until_state("a", State.STOPPING)
+        assert len(h.launcher.engines) == 2
+        h.launcher.of("a").may_stop.set()
+        await asking
+        assert len(h.launcher.engines) == 3
+
+
+async def test_work_in_flight_is_not_evicted_and_the_waiting_request_comes_in_when_it_ends() -> None:
+    async with house() as h, AsyncExitStack() as busy:
+        await busy.enter_async_context(h.pool.lease("a"))
+        async with h.pool.lease("b"):
+            asking = h.asking("c")
+            await h.until("c", lambda status: status.waiting == 1)
+            assert len(h.launcher.engines) == 2
+        assert (await asking).model == "c"
+        assert (await h.status("a")).state is State.READY
+        assert (await h.status("b")).state is State.COLD
+
+
+async def test_many_requests_for_a_cold_model_share_one_load() -> None:
+    async with house(at_once=False) as h:
+        asking = [h.asking("a") for _ in range(4)]
+        await h.launched(1)
+        h.launcher.of("a").becomes_ready.set()
+        leases = await asyncio.gather(*asking)
+        assert len(h.launcher.engines) == 1
+        assert all(lease.load_seconds > 0 for lease in leases)
+
+
+async def test_a_load_that_nobody_waits_for_any_more_is_given_up() -> None:
+    async with house(at_once=False) as h:
+        asking = h.asking("a")
+        await h.launched(1)
+        asking.cancel()
+        await h.until_state("a", State.COLD)
+        assert h.launcher.of("a").stopped
+
+
+async def test_a_load_goes_on_while_one_of_two_still_waits() -> None:
+    async with house(at_once=False) as h:
+        leaving, staying = h.asking("a"), h.asking("a")
+        await h.launched(1)
+        leaving.cancel()
+        await h.until("a", lambda status: status.waiting == 1)
+        h.launcher.of("a").becomes_ready.set()
+        assert (await staying).model == "a"
+        assert len(h.launcher.engines) == 1
+
+
+async def test_a_load_given_up_before_its_task_ran_leaves_the_model_cold() -> None:
+    """Cancelling a task before its first step runs none of it: the pool once waited for ever to be told of its end."""
+    async with house(at_once=False) as h:
+        for _ in range(50):
+            asking = h.asking("a")
+            for _ in range(3):
+                await asyncio.sleep(0)
+            asking.cancel()
+            with suppress(asyncio.CancelledError):
+                await asking
+        await h.until_state("a", State.COLD)
+        asking = h.asking("a")
+        await h.until_state("a", State.LOADING)
+        await h.launched(1)
+        h.launcher.engines[-1].becomes_ready.set()
+        await asking
+
+
+async def test_cancelling_while_queued_gives_the_place_up() -> None:
+    async with house(max_concurrent=1) as h:
+        async with h.pool.lease("a"):
+            asking = h.asking("a")
+            await h.until("a", lambda status: status.waiting == 1)
+            asking.cancel()
+            await h.until("a", lambda status: status.waiting == 0)
+        assert (await h.status("a")).in_flight == 0
+
+
+async def test_cancelling_at_the_moment_of_the_grant_gives_the_place_back() -> None:
+    async with house(max_concurrent=1) as h:
+        await h.pool.load("a")
+        for yields in range(6):
+            asking = h.asking("a")
+            for _ in range(yields):
+                await asyncio.sleep(0)
+            asking.cancel()
+            with suppress(asyncio.CancelledError):
+                await asking
+        status = await h.until("a", lambda status: status.in_flight == 0)
+        assert status.waiting == 0
+        await h.pool.load("a")
+
+
+async def test_more_than_max_concurrent_wait_their_turn_in_order() -> None:
+    async with house(max_concurrent=1) as h:
+        order: list[int] = []
+
+        async def ask(number: int) -> None:
+            async with h.pool.lease("a"):
+                order.append(number)
+
+        async with h.pool.lease("a"):
+            tasks = []
+            for number in range(3):
+                tasks.append(asyncio.create_task(ask(number)))
+                await h.until("a", lambda status, n=number: status.waiting == n + 1)  # type: ignore[misc]
+        await asyncio.gather(*tasks)
+        assert order == [0, 1, 2]
+
+
+async def test_a_full_queue_refuses_with_429_and_when_to_come_back() -> None:
+    async with house(at_once=False, queue_limit=2) as h:
+        waiting = [h.asking("a"), h.asking("b")]
+        await h.launched(2)
+        error = await refused(h.asking("a"))
+        assert (error.status, error.code) == (429, "queue_full")
+        assert error.headers["retry-after"] == "5"
+        for engine in h.launcher.engines:
+            engine.becomes_ready.set()
+        await asyncio.gather(*waiting)
+
+
+async def test_a_model_larger_than_the_budget_is_refused_at_once() -> None:
+    async with house() as h:
+        error = await refused(h.asking("huge"))
+        assert (error.status, error.code) == (503, "out_of_memory")
+        assert "retry-after" in error.headers
+
+
+async def test_waiting_for_room_has_an_end() -> None:
+    async with house(budget=3 * GIB, queue_timeout=0.05) as h, h.pool.lease("a"):
+        error = await refused(h.asking("b"))
+        assert (error.status, error.code) == (503, "queue_timeout")
+
+
+async def test_the_time_a_load_takes_is_not_waiting_for_room() -> None:
+    async with house(at_once=False, queue_timeout=0.05) as h:
+        asking = h.asking("a")
+        await h.launched(1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asking), 0.15)
+        h.launcher.of("a").becomes_ready.set()
+        assert (await asking).load_seconds > 0.1
+
+
+async def test_death_during_the_load_is_told_to_all_and_the_next_request_loads_again() -> None:
+    async with house(at_once=False) as h:
+        asking = [h.asking("a"), h.asking("a")]
+        await h.launched(1)
+        h.launcher.of("a").fail(EngineFailed("exit status 1 (no such file)"))
+        for task in asking:
+            error = await refused(task)
+            assert (error.status, error.code) == (502, "load_failed")
+            assert "no such file" in error.detail
+        status = await h.until_state("a", State.COLD)
+        assert status.load_failure == "exit status 1 (no such file)"
+        again = h.asking("a")
+        await h.launched(2)
+        h.launcher.of("a").becomes_ready.set()
+        await again
+        assert (await h.status("a")).load_failure is None
+
+
+async def test_a_start_that_takes_too_long_is_a_504() -> None:
+    async with house(at_once=False) as h:
+        asking = h.asking("a")
+        await h.launched(1)
+        h.launcher.of("a").fail(EngineStartTimedOut("it was not ready after 300 s"))
+        assert (await refused(asking)).status == 504
+
+
+async def test_an_engine_that_cannot_even_be_started_is_told() -> None:
+    async with house() as h:
+        h.launcher.refusal = EngineFailed("no weights in /nowhere")
+        assert "no weights in /nowhere" in (await refused(h.asking("a"))).detail
+        h.launcher.refusal = None
+        await h.pool.load("a")
+
+
+async def test_death_while_serving_makes_it_cold_tells_who_waits_and_the_next_request_loads_again() -> None:
+    async with house(max_concurrent=1) as h:
+        async with h.pool.lease("a"):
+            waiting = h.asking("a")
+            await h.until("a", lambda status: status.waiting == 1)
+            h.launcher.of("a").dies.set()
+            assert (await refused(waiting)).code == "engine_died"
+        await h.until_state("a", State.COLD)
+        assert (await h.pool.load("a")).socket == Path("/fake/1")
+
+
+async def test_an_engine_that_says_it_is_dead_gets_no_more_requests() -> None:
+    async with house() as h:
+        lease = await h.pool.load("a")
+        h.pool.broken(lease)
+        assert (await h.pool.load("a")).socket == Path("/fake/1")
+        h.pool.broken(lease)  # of the old engine: the new one is not touched
+        assert (await h.pool.load("a")).socket == Path("/fake/1")
+
+
+async def test_an_idle_engine_is_unloaded_after_its_keep_alive() -> None:
+    async with house(keep_alive=0.05) as h:
+        await h.pool.load("a")
+        await h.until_state("a", State.COLD)
+        assert h.launcher.of("a").stopped
+
+
+async def test_a_busy_engine_is_kept_beyond_its_keep_alive() -> None:
+    async with house(keep_alive=0.02) as h:
+        async with h.pool.lease("a"):
+            await h.pool.load("b")
+            await h.until_state("b", State.COLD)
+            assert (await h.status("a")).state is State.READY
+        await h.until_state("a", State.COLD)
+
+
+async def test_unload_frees_an_idle_model_and_refuses_a_busy_one() -> None:
+    async with house() as h:
+        await h.pool.unload("a")  # cold already
+        async with h.pool.lease("a"):
+            with pytest.raises(ApiError) as caught:
+                await h.pool.unload("a")
+            assert caught.value.status == 409
+        await h.pool.unload("a")
+        assert h.launcher.of("a").stopped
+        assert (await h.status("a")).state is State.COLD
+
+
+async def test_a_request_during_an_unload_loads_it_again_once_it_is_gone() -> None:
+    async with house() as h:
+        await h.pool.load("a")
+        h.launcher.of("a").may_stop.clear()
+        unloading = asyncio.create_task(h.pool.unload("a"))
+        await h.until_state("a", State.STOPPING)
+        asking = h.asking("a")
+        await h.until("a", lambda status: status.waiting == 1)
+        h.launcher.engines[0].may_stop.set()
+        await unloading
+        assert (await asking).socket == Path("/fake/1")
+
+
+async def test_a_remote_model_needs_no_engine_and_no_memory() -> None:
+    async with house(budget=1) as h:
+        async with h.pool.lease("far") as lease:
+            assert lease.socket is None
+        assert not h.launcher.engines
+
+
+async def test_refusing_tells_the_waiting_and_lets_the_running_finish() -> None:
+    async with house(max_concurrent=1) as h, h.pool.lease("a"):
+        waiting = h.asking("a")
+        await h.until("a", lambda status: status.waiting == 1)
+        h.pool.refuse()
+        assert (await refused(waiting)).code == "server_stopping"
+        assert (await refused(h.asking("b"))).code == "server_stopping"
+        assert (await h.status("a")).state is State.READY
+
+
+async def test_stopping_in_the_middle_of_everything_leaves_nothing_and_nobody_hanging() -> None:
+    async with house(at_once=False, budget=6 * GIB, max_concurrent=1) as h, AsyncExitStack() as stack:
+        serving = asyncio.create_task(stack.enter_async_context(h.pool.lease("a")))
+        await h.launched(1)
+        h.launcher.of("a").becomes_ready.set()
+        await serving
+        loading, queued, blocked = h.asking("b"), h.asking("a"), h.asking("c")
+        await h.launched(2)
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await h.pool.stop()
+        for task in (loading, queued, blocked):
+            assert (await refused(task)).code == "server_stopping"
+        assert (await refused(h.asking("a"))).code == "server_stopping"
+        assert await h.pool.status() == ()
+        await h.pool.stop()
+
+
+async def test_cancelling_an_engines_task_twice_still_stops_it_to_the_end() -> None:
+    async with house() as h:
+        await h.pool.load("a")
+        engine = h.launcher.of("a")
+        engine.may_stop.clear()
+        unloading = asyncio.create_task(h.pool.unload("a"))
+        await h.until_state("a", State.STOPPING)
+        for task in asyncio.all_tasks():
+            if task.get_name() == "engine a":
+                task.cancel()
+        await h.until_state("a", State.STOPPING)
+        engine.may_stop.set()
+        await unloading
+        assert engine.stopped
+        assert engine.stops == 1

@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from stack.commands import main
+from stack.commands.product import environment_lines
+from stack.settings import Settings
+from stack.topology import load_topology
+
+PROMISED = ("CHAT", "MODELS", "SANDBOX", "TTS", "MCP", "SMART_MCP", "N8N", "PREFECT", "FRONTEND")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("CAPIBARA6_NODE", "CAPIBARA6_PROFILE", "CAPIBARA6_TOPOLOGY", "CAPIBARA6_PORT_OFFSET"):
+        monkeypatch.setenv(name, "")  # unset, and put back afterwards
+    monkeypatch.setenv("CAPIBARA6_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_env_prints_every_promised_name(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path)
+    lines = environment_lines(settings, load_topology(settings))
+    assert {f"CAPIBARA6_{name}_URL" for name in PROMISED} <= set(lines)
+    assert lines["CAPIBARA6_API_KEY"] == ""
+    assert "CAPIBARA6_DATABASE_URL" in lines
+    assert not any(value.endswith("/") for name, value in lines.items() if name.endswith("_URL"))
+
+
+def test_status_of_a_stack_that_never_ran(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--json"]) == 1
+    services = json.loads(capsys.readouterr().out)["services"]
+    assert {service["state"] for service in services} == {"stopped"}
+    assert set(services[0]) == {"name", "node", "port", "state", "pid", "restarts"}
+
+
+def test_down_without_a_stack_is_no_error() -> None:
+    assert main(["down"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        (["restart"], 6, "the stack is not running"),
+        (["restart", "moon"], 2, "no service is called 'moon'"),
+        (["logs"], 2, "nothing was logged yet"),
+        (["bench", "nothing"], 2, "no benchmark is called 'nothing'"),
+        (["up", "--without", "moon"], 2, "no service is called 'moon'"),
+    ],
+)
+def test_wrong_commands_say_what_to_do(
+    command: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command) == status
+    told = capsys.readouterr().err
+    assert said in told
+    assert "mend:" in told
+
+
+def test_production_with_loopback_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CAPIBARA6_PROFILE", "production")
+    assert main(["up", "--detach"]) == 3
+    assert "loopback" in capsys.readouterr().err
+
+
+def test_the_frontend_node_has_nothing_to_run_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["up", "--node", "frontend", "--detach"]) == 0
+    assert "no services" in capsys.readouterr().err
+
+
+def test_doctor_finds_a_wrong_setting(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CAPIBARA6_PORT_OFFSET", "many")
+    assert main(["doctor", "--json"]) == 1
+    [finding] = json.loads(capsys.readouterr().out)["findings"]
+    assert "CAPIBARA6_PORT_OFFSET" in finding["what"]
+    assert finding["mend"]

@@ -1,0 +1,195 @@
+"""The border on a small application, without a network."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+
+from stack.secrets import Secrets, ensure_secrets
+from stack.settings import Settings
+from wire.border import install_border
+from wire.context import current
+from wire.errors import Conflict, TooManyRequests, Unauthorized
+from wire.health import Readiness
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+PUBLIC = """
+[nodes.models-europe]
+address = "192.0.2.1"
+[nodes.services]
+address = "192.0.2.2"
+bind = "0.0.0.0"
+[nodes.frontend]
+address = "192.0.2.3"
+"""
+
+
+class Question(BaseModel):
+    message: str = Field(min_length=1)
+    max_tokens: int = 1
+
+
+def application(settings: Settings, secrets: Secrets | None) -> FastAPI:
+    app = FastAPI()
+    ready = {"value": True}
+    app.state.ready = ready
+
+    async def readiness() -> Readiness:
+        return Readiness(ready["value"], {"part": "ok" if ready["value"] else "gone"})
+
+    install_border(
+        app,
+        service="chat-api",
+        settings=settings,
+        secrets=secrets,
+        allowed={"frontend", "operator"},
+        readiness=readiness,
+    )
+
+    @app.post("/api/ask")
+    async def ask(question: Question) -> dict[str, Any]:
+        context = current()
+        return {"run_id": str(context.run_id), "trace": context.trace.trace_id, "who": context.principal.name}
+
+    @app.post("/v1/ask")
+    async def ask_as_openai(question: Question) -> None: ...
+
+    @app.post("/api/raw")
+    async def raw(request: Request) -> int:
+        return len(await request.body())
+
+    @app.get("/api/{kind}")
+    async def fail(kind: str) -> None:
+        if kind == "busy":
+            raise TooManyRequests("Full.", retry_after_seconds=1.2)
+        if kind == "conflict":
+            raise Conflict("Twice.", param="key")
+        raise RuntimeError("the secret of the failure")
+
+    return app
+
+
+@pytest.fixture
+async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    app = application(Settings(home=tmp_path, max_body_bytes=1000), None)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+async def test_a_request_gets_a_run_id_and_a_trace(client: httpx.AsyncClient) -> None:
+    reply = await client.post("/api/ask", json={"message": "hola"})
+    body = reply.json()
+    assert uuid.UUID(body["run_id"]).version == 7
+    assert reply.headers["x-capibara6-run-id"] == body["run_id"]
+    assert reply.headers["traceparent"].split("-")[1] == body["trace"]
+    assert body["who"] == "local"
+
+
+async def test_the_callers_run_id_and_trace_go_on(client: httpx.AsyncClient) -> None:
+    run_id = "0190163d-8694-739b-aea5-966c26f8ad90"
+    headers = {"x-capibara6-run-id": run_id, "traceparent": TRACEPARENT}
+    body = (await client.post("/api/ask", json={"message": "hola"}, headers=headers)).json()
+    assert body["run_id"] == run_id
+    assert body["trace"] == TRACEPARENT.split("-")[1]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param"),
+    [
+        (b"{", 400, None),
+        (b"", 422, "body"),
+        (b"[]", 422, "body"),
+        (b'{"message": ""}', 422, "message"),
+        (b'{"message": 3}', 422, "message"),
+        (b'{"message": "a", "max_tokens": "many"}', 422, "max_tokens"),
+    ],
+)
+async def test_bad_bodies_are_problems_that_name_the_field(
+    client: httpx.AsyncClient, body: bytes, status: int, param: str | None
+) -> None:
+    reply = await client.post("/api/ask", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == status
+    assert reply.headers["content-type"] == "application/problem+json"
+    problem = reply.json()
+    assert problem["status"] == status
+    assert problem.get("param") == param
+
+
+async def test_openai_paths_tell_errors_as_openai_does(client: httpx.AsyncClient) -> None:
+    error = (await client.post("/v1/ask", json={"message": ""})).json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["param"] == "message"
+
+
+async def test_named_errors_keep_status_code_and_retry_after(client: httpx.AsyncClient) -> None:
+    busy = await client.get("/api/busy")
+    assert (busy.status_code, busy.headers["retry-after"]) == (429, "2")
+    conflict = (await client.get("/api/conflict")).json()
+    assert (conflict["code"], conflict["param"]) == ("conflict", "key")
+
+
+async def test_an_unforeseen_failure_tells_no_insides(client: httpx.AsyncClient) -> None:
+    reply = await client.get("/api/boom")
+    assert reply.status_code == 500
+    assert "secret" not in reply.text
+    assert reply.headers["x-capibara6-run-id"]
+
+
+async def test_no_such_route_is_a_problem(client: httpx.AsyncClient) -> None:
+    reply = await client.get("/nothing")
+    assert (reply.status_code, reply.json()["code"]) == (404, "not_found")
+
+
+async def test_a_large_body_is_refused_declared_or_not(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/api/raw", content=b"x" * 1000)).json() == 1000
+    assert (await client.post("/api/raw", content=b"x" * 1001)).status_code == 413
+
+    async def unannounced() -> AsyncIterator[bytes]:
+        for _ in range(11):
+            yield b"x" * 100
+
+    for path in ("/api/raw", "/api/ask"):
+        reply = await client.post(path, content=unannounced(), headers={"content-type": "application/json"})
+        assert (reply.status_code, reply.json()["code"]) == (413, "body_too_large")
+
+
+async def test_health_and_metrics(tmp_path: Path) -> None:
+    app = application(Settings(home=tmp_path), None)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        assert (await client.get("/health/ready")).json()["checks"] == {"part": "ok"}
+        app.state.ready["value"] = False
+        reply = await client.get("/health/ready")
+        assert (reply.status_code, reply.json()["checks"]) == (503, {"part": "gone"})
+        assert (await client.get("/health/live")).status_code == 200
+        assert "http_server_requests_total{" in (await client.get("/metrics")).text
+
+
+async def test_beyond_this_machine_a_key_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "topology.toml").write_text(PUBLIC)
+    settings = Settings(home=tmp_path, topology=tmp_path / "topology.toml")
+    with pytest.raises(Unauthorized, match="has no keys"):
+        application(settings, None)
+    secrets = ensure_secrets(settings)
+    app = application(settings, secrets)
+    frontend, n8n = secrets.frontend_key.get_secret_value(), secrets.n8n_key.get_secret_value()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+
+        async def ask(headers: dict[str, str]) -> httpx.Response:
+            return await client.post("/api/ask", json={"message": "hola"}, headers=headers)
+
+        assert (await ask({})).json()["code"] == "missing_api_key"
+        assert (await ask({"authorization": "Bearer wrong"})).json()["code"] == "invalid_api_key"
+        assert (await ask({"authorization": f"Bearer {n8n}"})).status_code == 401
+        assert (await ask({"authorization": f"Bearer {frontend}"})).json()["who"] == "frontend"
+        assert (await ask({"x-api-key": frontend})).json()["who"] == "frontend"
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/metrics")).status_code == 401

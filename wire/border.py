@@ -1,0 +1,255 @@
+"""The HTTP border every service shares: keys, run ids, traces, body limits, error shapes, metrics, access log.
+
+One pure ASGI middleware, so that streams pass untouched and a token costs nothing here.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stack.secrets import Secrets
+from stack.settings import Settings
+from stack.topology import is_loopback, load_topology
+from wire.context import RUN_ID_HEADER, TRACE_HEADER, RequestContext, enter
+from wire.errors import (
+    ApiError,
+    InternalError,
+    InvalidRequest,
+    TooLarge,
+    Unauthorized,
+    ValidationFailed,
+    error_of,
+    openai_response,
+    problem_response,
+)
+from wire.health import ReadinessCheck, install_health
+from wire.ids import parse_run_id, uuid7
+from wire.principals import LOCAL, KeyRing, Principal
+from wire.trace import TraceContext
+
+log = logging.getLogger("wire.border")
+
+REQUESTS = Counter("http_server_requests", "Requests answered.", ["service", "method", "route", "status"])
+DURATION = Histogram(
+    "http_server_request_duration_seconds",
+    "From the first byte read to the last byte sent.",
+    ["service", "method", "route"],
+)
+ACTIVE = Gauge("http_server_active_requests", "Requests being answered.", ["service"])
+
+_PASSED_ON = {"/health/live", "/health/ready", "/metrics"}
+
+
+@dataclass(frozen=True, slots=True)
+class BorderRules:
+    """What the border asks of a request.
+
+    keys: None where no key is asked for. openai_paths: prefixes whose errors have OpenAI's shape. open_paths: prefixes
+    answered without a key.
+    """
+
+    service: str
+    keys: KeyRing | None
+    max_body_bytes: int
+    openai_paths: tuple[str, ...]
+    open_paths: tuple[str, ...]
+
+    def error_response(self, path: str, error: ApiError) -> Response:
+        render = openai_response if path.startswith(self.openai_paths) else problem_response
+        return render(error)
+
+
+def keys_needed(settings: Settings, service: str) -> bool:
+    """Keys are asked for everywhere but on a loopback address in profile `local`."""
+    return settings.profile != "local" or not is_loopback(load_topology(settings).bind_host(service))
+
+
+class Border:
+    def __init__(self, app: ASGIApp, rules: BorderRules) -> None:
+        self._app = app
+        self._rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        rules, path, started = self._rules, scope["path"], time.perf_counter()
+        headers = Headers(scope=scope)
+        trace = TraceContext.parse(headers.get(TRACE_HEADER))
+        run_id = parse_run_id(headers.get(RUN_ID_HEADER)) or uuid7()
+        span = trace.child() if trace else TraceContext.new()
+        status = 0
+
+        async def send_marked(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                reply = MutableHeaders(scope=message)
+                reply[RUN_ID_HEADER] = str(run_id)
+                reply[TRACE_HEADER] = span.header
+            await send(message)
+
+        try:
+            with ACTIVE.labels(rules.service).track_inprogress():
+                try:
+                    principal = self._principal(path, headers)
+                    enter(RequestContext(run_id, span, principal))
+                    body = _LimitedBody(receive, self._limit(headers))
+                    await self._app(scope, body.receive, body.refusing(send_marked, scope, rules))
+                except ApiError as error:
+                    if status:
+                        raise  # the reply has begun: whoever streams tells its own errors
+                    await rules.error_response(path, error)(scope, receive, send_marked)
+                except Exception:
+                    log.exception("unhandled error", extra={"path": path})
+                    if status:
+                        raise
+                    told = InternalError("The service failed unexpectedly; the run id finds it in the logs.")
+                    await rules.error_response(path, told)(scope, receive, send_marked)
+        finally:
+            self._record(scope, status, time.perf_counter() - started)
+
+    def _principal(self, path: str, headers: Headers) -> Principal:
+        if self._rules.keys is None:
+            return LOCAL
+        if path.startswith(self._rules.open_paths):
+            return Principal("anonymous")
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        if not key:
+            raise Unauthorized(
+                "This address asks for a key: send `Authorization: Bearer <key>`.", code="missing_api_key"
+            )
+        principal = self._rules.keys.principal(key)
+        if principal is None:
+            raise Unauthorized("The key is not one this service knows.")
+        return principal
+
+    def _limit(self, headers: Headers) -> int:
+        """Bytes this request may have. Raises at once for one that says it has more."""
+        limit = self._rules.max_body_bytes
+        length = headers.get("content-length", "0")
+        if not length.isdecimal():
+            raise InvalidRequest("Content-Length is not a number.")
+        if int(length) > limit:
+            raise _too_large(limit)
+        return limit
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", None) or "unmatched"
+        method, service = scope["method"], self._rules.service
+        REQUESTS.labels(service, method, route, str(status)).inc()
+        DURATION.labels(service, method, route).observe(seconds)
+        quiet = scope["path"] in _PASSED_ON and status < 500
+        log.log(
+            logging.DEBUG if quiet else logging.INFO,
+            "request",
+            extra={
+                "method": method,
+                "path": scope["path"],
+                "status": status,
+                "duration_ms": round(seconds * 1000, 1),
+            },
+        )
+
+
+class _LimitedBody:
+    """Reads a body up to its limit. Frameworks turn an exception in the middle of reading into an error of their own,
+    so the refusal is remembered, and takes the place of whatever reply they come to.
+    """
+
+    def __init__(self, receive: Receive, limit: int) -> None:
+        self._receive = receive
+        self._limit = limit
+        self._read = 0
+        self._refused = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._read += len(message.get("body", b""))
+            if self._read > self._limit:
+                self._refused = True
+                raise _too_large(self._limit)
+        return message
+
+    def refusing(self, send: Send, scope: Scope, rules: BorderRules) -> Send:
+        async def send_or_refuse(message: Message) -> None:
+            if not self._refused:
+                await send(message)
+            elif message["type"] == "http.response.start":
+                await rules.error_response(scope["path"], _too_large(self._limit))(scope, self._receive, send)
+
+        return send_or_refuse
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit} bytes, this service's limit (CAPIBARA6_MAX_BODY_BYTES).")
+
+
+def install_border(
+    app: FastAPI,
+    *,
+    service: str,
+    settings: Settings,
+    secrets: Secrets | None,
+    allowed: set[str],
+    readiness: ReadinessCheck,
+    openai_paths: Sequence[str] = ("/v1/",),
+    open_paths: Sequence[str] = ("/health",),
+) -> None:
+    """Puts the border around `app`, with its error handlers, `/health/live`, `/health/ready` and `/metrics`.
+
+    allowed: principals (frontend, n8n, operator, services) whose keys open this service. Raises Unauthorized at once
+    when this address needs keys and there are no secrets.
+    """
+    keys: KeyRing | None = None
+    if keys_needed(settings, service):
+        if secrets is None:
+            raise Unauthorized(f"{service} listens beyond this machine and has no keys: run ./capibara6 up once")
+        keys = KeyRing.of(secrets, allowed)
+    rules = BorderRules(service, keys, settings.max_body_bytes, tuple(openai_paths), tuple(open_paths))
+    app.add_middleware(Border, rules=rules)
+    install_health(app, service, readiness)
+
+    @app.get("/metrics", include_in_schema=False)
+    async def metrics() -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    def handler(translate: Callable[[Any], ApiError]) -> Callable[[Request, Exception], Response]:
+        return lambda request, error: rules.error_response(request.url.path, translate(error))
+
+    app.add_exception_handler(ApiError, handler(lambda error: error))
+    app.add_exception_handler(RequestValidationError, handler(_of_validation))
+    app.add_exception_handler(HTTPException, handler(_of_http))
+
+
+def _of_validation(error: RequestValidationError) -> ApiError:
+    """Names the field. Several faults are told together, the first one in `param`."""
+    faults = list(error.errors())
+    if any(fault["type"] == "json_invalid" for fault in faults):
+        return InvalidRequest("The body is not valid JSON.", code="malformed_json")
+    named = [
+        (".".join(str(part) for part in fault["loc"] if part != "body") or "body", fault["msg"]) for fault in faults
+    ]
+    return ValidationFailed("; ".join(f"{name}: {text}" for name, text in named), param=named[0][0])
+
+
+def _of_http(error: HTTPException) -> ApiError:
+    found = error_of(error.status_code, str(error.detail))
+    if error.status_code == 404:
+        found.detail = "There is no such route here."
+    return found

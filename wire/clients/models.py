@@ -1,0 +1,101 @@
+"""Client of the model server (models-europe:8082)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from wire.clients.base import ServiceClient, error_from_body
+from wire.context import outgoing_headers
+from wire.errors import ApiError, UpstreamFailed
+from wire.sse import iter_data
+
+
+@dataclass(frozen=True, slots=True)
+class ChatStream:
+    """A chat completion under way.
+
+    model: who answers. route: why it was chosen. queue_ms, load_ms: what the request waited for, as the server says.
+    chunks: OpenAI `chat.completion.chunk` objects; raises ApiError for an error event, UpstreamFailed when the
+    stream ends without `[DONE]`.
+    """
+
+    model: str
+    route: str
+    queue_ms: float | None
+    load_ms: float | None
+    chunks: AsyncIterator[dict[str, Any]]
+
+
+class ModelServerClient(ServiceClient):
+    def __init__(self, base_url: str, *, key: str | None = None, read_seconds: float = 600) -> None:
+        super().__init__(base_url, name="model-server", key=key, read_seconds=read_seconds)
+
+    @asynccontextmanager
+    async def stream_chat(
+        self, request: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[ChatStream]:
+        """Opens `POST /v1/chat/completions` as a stream. Leaving the context closes it, which stops the generation.
+
+        request: an OpenAI chat request (`stream` and usage are added). headers: run and trace; default: the current
+        request's. Raises ApiError.
+        """
+        body = json.dumps({**request, "stream": True, "stream_options": {"include_usage": True}}).encode()
+        sent = {"content-type": "application/json", **(headers or outgoing_headers())}
+        try:
+            async with self._http.stream("POST", "/v1/chat/completions", content=body, headers=sent) as reply:
+                if reply.status_code >= 400:
+                    raise error_from_body(self.name, reply.status_code, await reply.aread(), reply.headers)
+                yield ChatStream(
+                    reply.headers.get("x-capibara6-model", ""),
+                    reply.headers.get("x-capibara6-route", ""),
+                    _milliseconds(reply.headers.get("x-capibara6-queue-ms")),
+                    _milliseconds(reply.headers.get("x-capibara6-load-ms")),
+                    self._chunks(reply),
+                )
+        except httpx.HTTPError as error:
+            raise self.unreachable(error) from error
+
+    async def _chunks(self, reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+        async for data in iter_data(reply.aiter_raw()):
+            if data == "[DONE]":
+                return
+            chunk = json.loads(data)
+            if "error" in chunk:
+                raise _streamed_error(chunk["error"])
+            yield chunk
+        raise UpstreamFailed("The model's answer broke off.", code="stream_broken", retry_after_seconds=1)
+
+    async def models(self) -> list[dict[str, Any]]:
+        """The entries of `/v1/models`."""
+        entries: list[dict[str, Any]] = (await self.get_json("/v1/models"))["data"]
+        return entries
+
+    async def ready(self) -> bool:
+        """Whether a model can answer or be loaded now; False also when the server can't be reached."""
+        try:
+            reply = await self._http.get("/health/ready", timeout=3)
+        except httpx.HTTPError:
+            return False
+        return reply.status_code == 200
+
+
+def _streamed_error(told: Any) -> ApiError:
+    error = told if isinstance(told, dict) else {"message": str(told)}
+    return UpstreamFailed(
+        str(error.get("message") or "The model failed."),
+        code=str(error.get("code") or "model_failed"),
+        retry_after_seconds=1,
+    )
+
+
+def _milliseconds(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
