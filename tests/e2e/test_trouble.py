@@ -63,9 +63,11 @@ def ended(stack: Stack, run_id: str) -> dict[str, Any] | None:
 
 
 def test_an_engine_killed_in_the_middle_of_an_answer(stack: Stack) -> None:
+    warm(stack)
+    engines = stack.engines()
     with closing(stack.events(LONG, max_tokens=400)) as events:
         run_id, said = start_of_answer(events)
-        for engine in stack.engines():
+        for engine in engines:
             engine.kill()
         rest = list(events)
     assert rest[-1]["type"] == "error"
@@ -166,9 +168,10 @@ def test_postgres_restarted_while_the_stack_runs(stack: Stack) -> None:
 
 def test_stopping_in_the_middle_of_a_stream(stack: Stack) -> None:
     warm(stack)
+    chat_api = psutil.Process(stack.status()["chat-api"]["pid"])
     with closing(stack.events(LONG, max_tokens=1500)) as events:
         run_id, _ = start_of_answer(events)
-        psutil.Process(stack.status()["chat-api"]["pid"]).send_signal(signal.SIGTERM)
+        chat_api.send_signal(signal.SIGTERM)
         rest = list(events)
     assert rest[-1]["type"] == "error"
     assert rest[-1]["error"]["code"] == "server_stopping"
@@ -178,9 +181,10 @@ def test_stopping_in_the_middle_of_a_stream(stack: Stack) -> None:
 
 def test_a_killed_chat_api_leaves_no_run_open(stack: Stack) -> None:
     warm(stack)
+    chat_api = psutil.Process(stack.status()["chat-api"]["pid"])
     events = stack.events(LONG, max_tokens=1500)
     run_id, _ = start_of_answer(events)
-    psutil.Process(stack.status()["chat-api"]["pid"]).kill()
+    chat_api.kill()
     with pytest.raises(httpx.HTTPError):
         list(events)
     eventually(lambda: stack.states()["chat-api"] == "ready", 60, "the supervisor started it again")
