@@ -54,10 +54,14 @@ class Strict(BaseModel):
 class Capabilities(Strict):
     vision: bool = False
     tools: bool = False
+    embeddings: bool = Field(False, description="It embeds texts, and does nothing else.")
 
 
 class Limits(Strict):
     memory_budget: Bytes = Field(description="What all engines together may take, in bytes.")
+    sleep_budget: Bytes | None = Field(
+        None, description="Main memory that sleeping CUDA engines may keep their weights in (sleep level 1)."
+    )
 
 
 class EngineDefaults(Strict):
@@ -75,8 +79,13 @@ class ModelEntry(Strict):
     description: str
     capabilities: Capabilities = Capabilities()
     context_length: int = Field(gt=0, description="Tokens of prompt and answer together.")
-    priority: int = Field(1, ge=0, description="Higher matters more.")
+    priority: int = Field(1, ge=0, description="Higher matters more: it is evicted later.")
     max_concurrent: int = Field(16, ge=1, description="Requests in the engine at once; the rest queue here.")
+    batch_concurrent: int | None = Field(
+        None, ge=1, description="Of those, batch requests while people chat; unset: a quarter, at least one."
+    )
+    max_waiting: int = Field(64, ge=1, description="Requests that may wait for this model (429 beyond).")
+    pinned: bool = Field(False, description="Once loaded it stays: it is neither evicted nor unloaded when idle.")
 
     weights: str | None = Field(None, description="Folder of the weights, or `package:NAME` for packaged ones.")
     memory_estimate: Bytes | None = Field(None, description="Bytes of all of the engine's processes when loaded.")
@@ -103,6 +112,11 @@ class ModelEntry(Strict):
     @property
     def remote(self) -> bool:
         return self.remote_url is not None
+
+    @property
+    def batch_places(self) -> int:
+        """Batch requests in the engine at once while people chat."""
+        return min(self.batch_concurrent or max(1, self.max_concurrent // 4), self.max_concurrent)
 
     @property
     def memory_bytes(self) -> int:

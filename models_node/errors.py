@@ -4,6 +4,8 @@ CatalogueError            the catalogue cannot be read, or says something imposs
 WeightsError              the packaged weights cannot be made (install fails with one line)
 EngineFailed              an engine's process ended, or never became ready: told to waiting requests as 502/503/504
     EngineStartTimedOut   it was given its time and did not answer
+    EngineOutOfMemory     it asked for more memory than there was
+ReleaseFailed             an engine was stopped, but its processes or memory are not seen to be gone
 
 Errors that go to a client are `wire.errors.ApiError`s; the functions below make those of this room, so that their
 codes stand in one place.
@@ -40,6 +42,14 @@ class EngineFailed(Exception):
 
 class EngineStartTimedOut(EngineFailed):
     """The engine's process lives, but did not become ready in time."""
+
+
+class EngineOutOfMemory(EngineFailed):
+    """The kernel or the allocator refused it memory; `str(error)` says so and what to do."""
+
+
+class ReleaseFailed(Exception):
+    """`str(error)` says what is left of the engine. Its memory stays charged until it is seen to be gone."""
 
 
 def model_not_found(model: str, known: Iterable[str]) -> ApiError:
