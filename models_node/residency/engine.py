@@ -22,6 +22,7 @@ import psutil
 
 from models_node.catalogue import Catalogue, ModelEntry, missing_weights, weights_path
 from models_node.errors import EngineFailed, EngineStartTimedOut
+from models_node.residency.measuring import Measurement
 from models_node.residency.warden import TRACKER_SECONDS, is_tracker
 from stack.paths import run_directory
 from stack.processes import SERVICE, STACK_ID, end, kill_marked, marked, stack_id
@@ -62,6 +63,15 @@ class Engine(Protocol):
         """Proportional set size of all its processes, now. Blocks for some milliseconds."""
         ...
 
+    @property
+    def can_sleep(self) -> bool: ...
+
+    async def sleep(self, level: int) -> None: ...
+
+    async def wake(self) -> None: ...
+
+    def measure(self) -> Measurement: ...
+
 
 class EngineLauncher(Protocol):
     def prepare(self) -> list[int]:
@@ -71,6 +81,8 @@ class EngineLauncher(Protocol):
     def close(self) -> None:
         """Once, after the last engine is gone."""
         ...
+
+    def shared_bytes(self) -> int: ...
 
     async def launch(self, entry: ModelEntry) -> Engine:
         """Starts the process and returns at once. Raises EngineFailed when it cannot even be started."""
@@ -118,6 +130,17 @@ class VllmEngine:
             return int((self._scratch / "pid").read_text(encoding="ascii"))
         except (OSError, ValueError):
             return self._process.pid
+
+    can_sleep = False
+
+    async def sleep(self, level: int) -> None:
+        raise EngineFailed("it cannot sleep")
+
+    async def wake(self) -> None:
+        raise EngineFailed("it cannot sleep")
+
+    def measure(self) -> Measurement:
+        return Measurement(self.memory_bytes(), self.memory_bytes())
 
     async def ready(self) -> None:
         waiting = asyncio.ensure_future(self._answering())
@@ -219,6 +242,9 @@ class VllmLauncher:
     def close(self) -> None:
         shutil.rmtree(self._run, ignore_errors=True)
 
+    def shared_bytes(self) -> int:
+        return 0
+
     async def launch(self, entry: ModelEntry) -> VllmEngine:
         home = self._settings.home
         if problem := missing_weights(entry, home):
@@ -256,6 +282,7 @@ def engine_command(entry: ModelEntry, catalogue: Catalogue, home: Path, socket: 
         "--served-model-name", entry.id,
         "--uds", str(socket),
         "--disable-uvicorn-access-log",
+        "--scheduling-policy", "priority",
         *catalogue.engine.arguments,
         *entry.engine_arguments,
     ]  # fmt: skip
