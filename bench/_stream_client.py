@@ -3,8 +3,8 @@
     python -m bench._stream_client PORT STREAMS SECONDS
 
 A process of its own and no HTTP library, so that the client is not what is measured. Each stream is one kept
-connection that asks again as soon as its answer ends; a run goes on until each had a first token. What counts is tokens and the time to each answer's first one;
-an answer with any other number of tokens than the stub gives is an error.
+connection that asks again as soon as its answer ends; a run goes on until each had a first token. What counts is
+tokens and the time to each answer's first one; an answer of any other number of tokens than the stub gives is an error.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ async def run(port: int, streams: int, seconds: float) -> dict[str, object]:
     began = time.perf_counter()
     for _ in range(streams):
         await loop.create_connection(lambda: Asker(tally), "127.0.0.1", port)
-    while (took := time.perf_counter() - began) < seconds or (
+    while (took := time.perf_counter() - began) < seconds or (  # noqa: ASYNC110
         took < LONGEST_SECONDS and len(tally.first_tokens) < streams and not tally.failure
     ):
         await asyncio.sleep(0.1)

@@ -1,6 +1,6 @@
 """Our model server, whole and as it is started in earnest, but for its engine: the stub's socket instead of vLLM's.
 
-    python -m bench._stub_server SOCKET
+python -m bench._stub_server SOCKET
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from models_node.catalogue import ModelEntry, parse_catalogue
+from models_node.errors import EngineFailed
 from models_node.residency.engine import Engine
+from models_node.residency.measuring import Measurement
 from models_node.server.app import SERVICE, assemble
 from stack.secrets import Secrets
 from stack.settings import Settings
@@ -38,6 +40,7 @@ class StubEngine:
     """Runs already, elsewhere."""
 
     pid = 1
+    can_sleep = False
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
@@ -52,6 +55,15 @@ class StubEngine:
     async def stop(self) -> None:
         return
 
+    async def sleep(self, level: int) -> None:
+        raise EngineFailed("it does not sleep")
+
+    async def wake(self) -> None:
+        raise EngineFailed("it does not sleep")
+
+    def measure(self) -> Measurement:
+        return Measurement(0, 0)
+
     def memory_bytes(self) -> int:
         return 0
 
@@ -65,6 +77,9 @@ class StubLauncher:
 
     def close(self) -> None:
         return
+
+    def shared_bytes(self) -> int:
+        return 0
 
     async def launch(self, entry: ModelEntry) -> Engine:
         return StubEngine(self._socket)

@@ -12,6 +12,8 @@ from types import FrameType
 import uvicorn
 import uvloop
 from fastapi import FastAPI
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stack.errors import StackError
 from stack.secrets import Secrets, load_secrets
@@ -24,6 +26,26 @@ from wire.log import configure_logging
 log = logging.getLogger("wire.serve")
 
 AppFactory = Callable[[Settings, Secrets], FastAPI]
+ABORT = "capibara6.abort"
+
+
+class AbortableProtocol(HttpToolsProtocol):
+    """Lets an application end a connection at once, with what is not sent yet: ASGI itself can only wait for a client
+    that does not read.
+    """
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
+
+
+def abort_connection(scope: Scope) -> bool:
+    """Ends the request's connection at once. False where the server cannot."""
+    extension = scope.get("extensions", {}).get(ABORT)
+    if extension is None:
+        return False
+    extension["abort"]()
+    return True
 
 
 class _Server(uvicorn.Server):
@@ -62,6 +84,7 @@ def serve(factory: AppFactory, *, service: str) -> int:
         app,
         host=host,
         port=port,
+        http=AbortableProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
