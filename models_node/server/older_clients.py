@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from models_node.residency.decide import State
 from models_node.server import metrics
-from models_node.server.client import ClientGone, ClientStalled, hang_up, reading_within, start, while_connected
+from models_node.server.client import Client, ClientGone, ClientStalled, hang_up, start
 from models_node.server.exchange import Forward, Proxy
 from models_node.server.proxy import StreamBroken
 from models_node.server.requests import Body, parse_body, read_body, read_priority
@@ -173,9 +173,9 @@ class GenerateReply(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the reply; errors before its first line have OpenAI's shape."""
         error_type = ""
-        bounded = reading_within(send, self._proxy.limits.stall_seconds)
+        client = Client(receive, send, self._proxy.limits.stall_seconds)
         try:
-            await while_connected(receive, self._answer(bounded))
+            await client.while_there(self._answer(client.send))
         except ApiError as error:
             error_type = error.code
             await openai_response(error)(scope, receive, send)

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from models_node.server import metrics
-from models_node.server.client import ClientGone, ClientStalled, hang_up, reading_within, start, while_connected
+from models_node.server.client import Client, ClientGone, ClientStalled, hang_up, start
 from models_node.server.exchange import Exchange, Forward, Proxy
 from models_node.server.waiting import StreamStart, describe
 from wire.errors import ApiError, error_of, openai_error, openai_response
@@ -43,10 +43,10 @@ class ProxyReply(Response):
         """Sends the backend's reply, or an error of OpenAI's shape."""
         error_type = ""
         forward = self._forward
-        bounded = reading_within(send, self._proxy.limits.stall_seconds)
+        client = Client(receive, send, self._proxy.limits.stall_seconds)
         answer = self._stream if forward.stream else self._whole
         try:
-            await while_connected(receive, answer(bounded))
+            await client.while_there(answer(client.send))
         except ClientGone:
             error_type = "client_gone"
         except ClientStalled:
