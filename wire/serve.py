@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import sys
@@ -109,6 +110,8 @@ async def _run(config: uvicorn.Config, app: FastAPI, service: str) -> int:
         listener.close()
         return _refuse(service, f"cannot listen on {config.host}:{config.port}: {error.strerror}", 5)
     server = _Server(config, app)
+    gc.collect()
+    gc.freeze()  # modules and routes live for ever: each full collection that walks them holds up every stream
     try:
         await server.serve(sockets=[listener])
     finally:
