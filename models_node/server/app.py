@@ -93,7 +93,7 @@ def assemble(settings: Settings, secrets: Secrets | None, catalogue: Catalogue, 
 
     app = FastAPI(title="Capibara6 model server", lifespan=lifespan)
     app.state.models = server
-    for routes in (openai.router, operators.router, older_clients.router):
+    for routes in (openai.answering, openai.router, operators.router, older_clients.router):
         app.include_router(routes)
     install_border(
         app,
