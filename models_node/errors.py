@@ -5,6 +5,7 @@ WeightsError              the packaged weights cannot be made (install fails wit
 EngineFailed              an engine's process ended, or never became ready: told to waiting requests as 502/503/504
     EngineStartTimedOut   it was given its time and did not answer
     EngineOutOfMemory     it asked for more memory than there was
+    MissingWeights        there is nothing to load
 ReleaseFailed             an engine was stopped, but its processes or memory are not seen to be gone
 
 Errors that go to a client are `wire.errors.ApiError`s; the functions below make those of this room, so that their
@@ -48,6 +49,10 @@ class EngineOutOfMemory(EngineFailed):
     """The kernel or the allocator refused it memory; `str(error)` says so and what to do."""
 
 
+class MissingWeights(EngineFailed):
+    """`str(error)` names the folder that is missing and what to do. Nothing crashed: it counts for no breaker."""
+
+
 class ReleaseFailed(Exception):
     """`str(error)` says what is left of the engine. Its memory stays charged until it is seen to be gone."""
 
@@ -61,18 +66,34 @@ def no_vision_model(detail: str) -> ApiError:
     return InvalidRequest(detail, code="no_vision_model", param="messages")
 
 
-def queue_full(limit: int) -> ApiError:
+def queue_full(here: int, everywhere: int, *, batch: bool = False) -> ApiError:
+    """here: requests that wait for this model. everywhere: for any model."""
+    whose = " (batch requests may take half of a queue)" if batch else ""
     return TooManyRequests(
-        f"{limit} requests are waiting for a model already", code="queue_full", retry_after_seconds=5
+        f"the queue is full: {here} requests wait for this model, {everywhere} on this node{whose}",
+        code="queue_full",
+        retry_after_seconds=5,
     )
 
 
-def out_of_memory(model: str, needed_bytes: int, budget_bytes: int) -> ApiError:
+def out_of_memory(model: str, needed_bytes: int, usable_bytes: int, *, pinned: bool = False) -> ApiError:
+    """It can never fit. usable_bytes: what there is for it when everything that may go has gone."""
+    beside = " beside the pinned models" if pinned else ""
     return Unavailable(
-        f"model {model!r} needs {needed_bytes / 2**30:.1f} GiB, more than this node's budget of "
-        f"{budget_bytes / 2**30:.1f} GiB",
+        f"model {model!r} needs {needed_bytes / 2**30:.1f} GiB, this node has {max(0, usable_bytes) / 2**30:.1f} GiB "
+        f"for it{beside}",
         code="out_of_memory",
         retry_after_seconds=3600,
+    )
+
+
+def engine_unavailable(model: str, last_words: str, seconds: float) -> ApiError:
+    """Its breaker is open: it failed again and again."""
+    return Unavailable(
+        f"model {model!r} failed several times in a row and is not tried again for {seconds:.0f} s; "
+        f"its last words: {last_words}",
+        code="engine_unavailable",
+        retry_after_seconds=seconds,
     )
 
 
