@@ -37,6 +37,40 @@ MODULES = (
     "vllm.v1.engine.core",
     "vllm.v1.executor.multiproc_executor",
     "vllm.v1.worker.cpu_worker",
+    "vllm.v1.worker.cpu_model_runner",
+    "vllm.v1.core.sched.scheduler",
+    "vllm.v1.metrics.loggers",
+    "vllm.v1.pool.flash_maxsim",
+    "vllm.distributed.elastic_ep.elastic_execute",
+    "vllm.model_executor.models.llama",
+    "vllm.model_executor.layers.quantization.compressed_tensors.compressed_tensors",
+    "vllm.model_executor.layers.quantization.online.base",
+    "vllm.utils.cpu_triton_utils",
+    "vllm.triton_utils.dispatcher",
+    "vllm.transformers_utils.chat_templates",
+    "vllm.entrypoints.anthropic.api_router",
+    "vllm.entrypoints.cohere.api_router",
+    "vllm.entrypoints.generate.api_router",
+    "vllm.entrypoints.generate.generative_scoring.api_router",
+    "vllm.entrypoints.generate.structured_decisions.api_router",
+    "vllm.entrypoints.openai.chat_completion.api_router",
+    "vllm.entrypoints.openai.completion.api_router",
+    "vllm.entrypoints.openai.responses.api_router",
+    "vllm.entrypoints.scale_out.derender.api_router",
+    "vllm.entrypoints.scale_out.render.api_router",
+    "vllm.entrypoints.scale_out.token_in_token_out.api_router",
+    "vllm.entrypoints.scale_out.factories",
+    "vllm.entrypoints.serve.elastic_ep.api_router",
+    "vllm.entrypoints.serve.instrumentator.metrics",
+    "vllm.entrypoints.serve.instrumentator.offline_docs",
+    "vllm.entrypoints.serve.lora.api_router",
+    "vllm.entrypoints.serve.profile.api_router",
+    "vllm.entrypoints.serve.tokenize.api_router",
+    "vllm.entrypoints.serve.utils.fingerprint",
+    "model_hosting_container_standards.sagemaker",
+    "setproctitle",
+    "uvicorn.protocols.http.httptools_impl",
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
 )
 PACKET_BYTES = 256 * 1024
 ENV_START, ENV_END = 47, 48  # fields of /proc/self/stat behind the name, from proc(5)'s 50 and 51
@@ -52,7 +86,7 @@ def main(arguments: list[str]) -> int:
     started = time.monotonic()
     for name in MODULES:
         import_module(name)
-    threads = len(os.listdir("/proc/self/task"))
+    threads = len(spawning.own_threads())
     gc.collect()
     gc.freeze()  # no collection in an engine touches, and so copies, what is shared
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)

@@ -8,12 +8,14 @@ had when it was started, as with a real spawn, and its OpenMP threads are set up
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 from collections.abc import Mapping
 from multiprocessing import context, forkserver, popen_forkserver, resource_tracker, spawn, util
 from multiprocessing.context import ForkServerContext, ForkServerProcess, set_spawning_popen
 from multiprocessing.reduction import dump
+from pathlib import Path
 from typing import Any
 
 # What libgomp reads when it is loaded, which is too early here.
@@ -48,18 +50,21 @@ def set_threads(environment: Mapping[str, str]) -> None:
         torch.set_num_threads(int(environment[THREADS]))
     if places := [int(cpu) for cpu in environment.get(BOUND_TO, "").split()]:
         torch.zeros(GRAIN * len(places)).add_(1)  # starts the pool: its threads in the order of their numbers
-        threads = sorted(int(task) for task in os.listdir("/proc/self/task"))
-        for thread, cpu in zip(threads, places, strict=False):
+        for thread, cpu in zip(own_threads(), places, strict=False):
             os.sched_setaffinity(thread, {cpu})
 
 
-class _Popen(popen_forkserver.Popen):  # type: ignore[misc,unused-ignore]
+def own_threads() -> list[int]:
+    """Ids of this process's threads, the oldest first."""
+    return sorted(int(task.name) for task in Path("/proc/self/task").iterdir())
+
+
+class _Popen(popen_forkserver.Popen):
     method = "spawn"
+    _fds: list[int]
 
     def _launch(self, process_obj: Any) -> None:
         """The standard library's, but for the surroundings."""
-        import io
-
         buffer = io.BytesIO()
         set_spawning_popen(self)
         try:
@@ -68,15 +73,20 @@ class _Popen(popen_forkserver.Popen):  # type: ignore[misc,unused-ignore]
         finally:
             set_spawning_popen(None)
         self.sentinel, writer = forkserver.connect_to_new_process(self._fds)
-        self.finalizer = util.Finalize(self, util.close_fds, (os.dup(writer), self.sentinel))
-        with open(writer, "wb") as file:
+        self.finalizer = util.Finalize(self, _close, (os.dup(writer), self.sentinel))
+        with os.fdopen(writer, "wb") as file:
             file.write(buffer.getbuffer())
         self.pid = forkserver.read_signed(self.sentinel)
 
 
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
 class _Process(ForkServerProcess):
     @staticmethod
-    def _Popen(process_obj: Any) -> _Popen:  # noqa: N802 - multiprocessing's name
+    def _Popen(process_obj: Any) -> _Popen:
         return _Popen(process_obj)
 
 
@@ -90,11 +100,12 @@ def install(address: str, alive: int | None) -> None:
 
     alive: the end of a pipe that tells the fork server that somebody still needs it; None in the fork server itself.
     """
-    server = forkserver._forkserver
+    server: Any = forkserver._forkserver
     server._forkserver_address = address
     server._forkserver_alive_fd = alive
     server.ensure_running = resource_tracker.ensure_running
-    context._concrete_contexts["spawn"] = _Context()
+    contexts: Any = context
+    contexts._concrete_contexts["spawn"] = _Context()
 
 
 def serve(listener: socket.socket, alive: int) -> None:
