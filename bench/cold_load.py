@@ -27,7 +27,7 @@ import httpx
 from bench._streams import chat_request, client, openai_first_token, operator_headers, report
 from models_node.catalogue import Catalogue, ModelEntry, read_catalogue
 from models_node.profiles import choose
-from models_node.residency.command import engine_arguments, engine_environment
+from models_node.residency.command import common_environment, engine_arguments, engine_environment
 from models_node.weights import catalogue_path
 from stack.settings import Settings, get_settings
 from stack.topology import load_topology
@@ -50,7 +50,7 @@ def plain_start(entry: ModelEntry, catalogue: Catalogue, settings: Settings) -> 
         socket = Path(folder) / "http"
         profile = choose(settings)
         arguments = engine_arguments(entry, catalogue, profile, settings.home, socket)
-        environment = engine_environment(entry, catalogue, profile, settings.home, Path(folder))
+        environment = engine_environment(entry, common_environment(catalogue, profile, settings.home), Path(folder))
         started = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, *PLAIN, *arguments], env=environment, cwd=folder, start_new_session=True,

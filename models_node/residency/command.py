@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from models_node.catalogue import Catalogue, ModelEntry, weights_path
@@ -65,12 +66,10 @@ def common_environment(catalogue: Catalogue, profile: Profile, home: Path) -> di
     }
 
 
-def engine_environment(
-    entry: ModelEntry, catalogue: Catalogue, profile: Profile, home: Path, scratch: Path
-) -> dict[str, str]:
-    """The variables of one engine. scratch: its folder, where sockets and temporary files go."""
+def engine_environment(entry: ModelEntry, common: Mapping[str, str], scratch: Path) -> dict[str, str]:
+    """The variables of one engine. common: what all have; scratch: its folder, for sockets and temporary files."""
     return {
-        **common_environment(catalogue, profile, home),
+        **common,
         "VLLM_RPC_BASE_PATH": str(scratch),
         "TMPDIR": str(scratch),  # what killed processes leave goes with the folder
         **entry.environment,

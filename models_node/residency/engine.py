@@ -116,6 +116,8 @@ class VllmLauncher:
         self._catalogue = catalogue
         self._profile = choose(settings)
         self._stack = stack_id(settings)
+        # Once: what changes in this process's variables meanwhile is no reason not to fork.
+        self._common = common_environment(catalogue, self._profile, settings.home) | {ENGINES_OF: self._stack}
         self._run = run_directory(settings) / "engines"
         self._logs = settings.home / "logs" / "engines"
         self._started = 0
@@ -145,13 +147,12 @@ class VllmLauncher:
         if why := no_fork(self._settings.engine_start, self._profile, vllm_version()):
             log.info("engines are started the plain way", extra={"reason": why})
         else:
-            environment = common_environment(self._catalogue, self._profile, self._settings.home)
             limits = NurseryLimits(
                 self._settings.nursery_start_timeout_seconds, self._settings.nursery_memory_limit_bytes
             )
             output = self._logs / "nursery.log"
             output.unlink(missing_ok=True)
-            self._nursery = Nursery(environment | {ENGINES_OF: self._stack}, ENGINE, output, limits)
+            self._nursery = Nursery(self._common, ENGINE, output, limits)
             self._nursery.start()
         return ended
 
@@ -171,13 +172,13 @@ class VllmLauncher:
         scratch = self._run / str(self._started)
         mark = uuid.uuid4().hex
         arguments = engine_arguments(entry, self._catalogue, self._profile, home, scratch / "http")
-        environment = engine_environment(entry, self._catalogue, self._profile, home, scratch)
+        environment = engine_environment(entry, self._common, scratch)
         started = Started(
             entry.id, mark, scratch, self._logs / f"{entry.id}.log",
             kv_cache_bytes=0 if self._on_gpu else kv_cache_bytes(arguments, environment),
             can_sleep=self._on_gpu and sleeps(arguments),
         )  # fmt: skip
-        environment |= {ENGINES_OF: self._stack, ENGINE: mark}
+        environment[ENGINE] = mark
         try:
             scratch.mkdir(mode=0o700)
             if started.log.exists():

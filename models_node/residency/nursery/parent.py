@@ -84,6 +84,7 @@ def main(arguments: list[str]) -> int:
     link = socket.socket(fileno=descriptor)
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))  # who works now goes first; undone in each engine
     started = time.monotonic()
+    call("nursery")  # before the variables change: the place for the title is found beside them
     for name in MODULES:
         import_module(name)
     threads = len(spawning.own_threads())
@@ -124,6 +125,7 @@ def be_warden(request: dict[str, Any], descriptors: list[int], parents: set[int]
     """The engine's warden, in a session of its own. Returns when nothing of the engine is left."""
     log, status = descriptors
     os.setsid()
+    call("engine's warden")
     os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     os.chdir(request["scratch"])
     for stream in (1, 2):
@@ -155,6 +157,7 @@ def start_engine(request: dict[str, Any], status: int) -> int:
     if os.fork() == 0:
         os.close(alive_writer)
         os.close(status)
+        call("engine's fork server")
         in_a_process_of_its_own(lambda: spawning.serve(listener, alive_reader))
     engine = os.fork()
     if engine == 0:
@@ -169,11 +172,17 @@ def start_engine(request: dict[str, Any], status: int) -> int:
 
 def be_api_server(arguments: list[str], listener: socket.socket, alive: int) -> None:
     os.setpgid(0, 0)
+    call("engine's API server")
     spawning.install(listener.getsockname(), alive)
     listener.close()
     spawning.set_threads(os.environ)
     sys.argv = ["vllm", *arguments]
     import_module("vllm.entrypoints.launchers.api_server.entry").main()
+
+
+def call(what: str) -> None:
+    """What this process is called in `ps`."""
+    import_module("setproctitle").setproctitle(f"capibara6: {what}")
 
 
 def in_a_process_of_its_own(run: Callable[[], object]) -> NoReturn:

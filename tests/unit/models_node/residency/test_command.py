@@ -8,7 +8,7 @@ import pytest
 
 from models_node.catalogue import Catalogue, parse_catalogue
 from models_node.profiles import Profile
-from models_node.residency.command import engine_arguments, engine_environment, plain_command
+from models_node.residency.command import common_environment, engine_arguments, engine_environment, plain_command
 
 HOME = Path("/home/x/var")
 PROFILE = Profile(name="p", arguments=("--dtype", "bfloat16"), environment={"SHARED": "profile", "OF_PROFILE": "1"})
@@ -59,7 +59,7 @@ def test_profile_goes_before_catalogue_goes_before_entry_and_priority_scheduling
     assert arguments[7:] == [
         "--dtype", "bfloat16", "--dtype", "float32", "--max-model-len", "64", "--scheduling-policy", "priority",
     ]  # fmt: skip
-    environment = engine_environment(catalogue.models[0], catalogue, PROFILE, HOME, Path("/run/1"))
+    environment = engine_environment(catalogue.models[0], common_environment(catalogue, PROFILE, HOME), Path("/run/1"))
     assert (environment["OF_PROFILE"], environment["OMP_NUM_THREADS"], environment["SHARED"]) == ("1", "1", "own")
 
 
@@ -71,7 +71,7 @@ def test_it_is_offline_silent_and_sees_no_secret_of_the_stack(
     monkeypatch.setenv("FAR_KEY", "k3y-of-ours")
     monkeypatch.setenv("CAPIBARA6_STACK_ID", "abc")
     monkeypatch.setenv("VLLM_USE_SOMETHING", "1")
-    environment = engine_environment(catalogue.models[0], catalogue, PROFILE, HOME, Path("/run/1"))
+    environment = engine_environment(catalogue.models[0], common_environment(catalogue, PROFILE, HOME), Path("/run/1"))
     assert not any("k3y-of-ours" in value for value in environment.values())
     assert environment["CAPIBARA6_STACK_ID"] == "abc"
     silent = (environment["HF_HUB_OFFLINE"], environment["VLLM_NO_USAGE_STATS"], environment["DO_NOT_TRACK"])
