@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 Profile = Literal["local", "production"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+EngineStart = Literal["auto", "fork", "spawn"]
 
 
 def default_home() -> Path:
@@ -58,6 +59,21 @@ class Settings(BaseSettings):
     engine_start_timeout_seconds: float = Field(300, gt=0, description="Longest start of one engine.")
     engine_stop_timeout_seconds: float = Field(
         15, gt=0, description="What an engine may use to stop before it is killed."
+    )
+    engine_sleep_timeout_seconds: float = Field(60, gt=0, description="Longest step of a sleep or waking on a GPU.")
+    engine_start: EngineStart = Field(
+        "auto",
+        description="How engines start. `auto`: forked from the nursery where that was tested, else `spawn`. `fork`: "
+        "forked with any vLLM version. `spawn`: each as a program of its own.",
+    )
+    nursery_start_timeout_seconds: float = Field(
+        60, gt=0, description="Longest start of the nursery; meanwhile a load waits for it, then it starts plainly."
+    )
+    nursery_memory_limit_bytes: int = Field(
+        2 * 2**30, gt=0, description="A nursery that grows beyond this is ended; engines of it live on."
+    )
+    hardware_profile: str | None = Field(
+        None, description="`arm-axion`, `x86-cpu` or `cuda`: what engines are started with; unset: detected."
     )
 
     # services: chat API and flows
