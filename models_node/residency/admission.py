@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from models_node.errors import out_of_memory, queue_full
+from models_node.residency.decide import State
 from models_node.residency.ledger import Ledger
 from models_node.residency.limits import ResidencyLimits
-from models_node.residency.decide import State
 from models_node.residency.slots import Slot
 from wire.errors import ApiError
 

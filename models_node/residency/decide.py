@@ -139,9 +139,7 @@ def drainable(resident: Resident, now: float) -> bool:
 def expired(residents: Sequence[Resident], now: float, keep_alive_seconds: dict[str, float]) -> tuple[str, ...]:
     """Models that nobody used for their keep-alive time, counted from the end of the last request."""
     idle = (r for r in residents if r.state in (State.READY, State.ASLEEP) and not r.in_flight and not r.pinned)
-    return tuple(
-        r.model for r in idle if r.waiting_since is None and now - r.last_used >= keep_alive_seconds[r.model]
-    )
+    return tuple(r.model for r in idle if r.waiting_since is None and now - r.last_used >= keep_alive_seconds[r.model])
 
 
 def value(use: float, reload_seconds: float, priority: int, charged_bytes: int) -> float:

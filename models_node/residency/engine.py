@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from models_node.catalogue import Catalogue, ModelEntry, missing_weights
-from models_node.errors import EngineFailed
+from models_node.errors import EngineFailed, MissingWeights
 from models_node.profiles import Profile, choose
 from models_node.residency.command import common_environment, engine_arguments, engine_environment, plain_command
 from models_node.residency.gpu import gpu_memory
@@ -167,7 +167,7 @@ class VllmLauncher:
     async def launch(self, entry: ModelEntry) -> VllmEngine:
         home = self._settings.home
         if problem := missing_weights(entry, home):
-            raise EngineFailed(problem)
+            raise MissingWeights(problem)
         self._started += 1
         scratch = self._run / str(self._started)
         mark = uuid.uuid4().hex
