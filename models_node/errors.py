@@ -122,3 +122,27 @@ def model_busy(model: str, in_flight: int) -> ApiError:
 
 def server_stopping() -> ApiError:
     return Unavailable("the model server is stopping", code="server_stopping", retry_after_seconds=10)
+
+
+def prompt_too_long(model: str, context_length: int, at_least: int) -> ApiError:
+    """Told as OpenAI tells it."""
+    return InvalidRequest(
+        f"model {model!r} has a context of {context_length} tokens; the request's text has at least {at_least}",
+        code="context_length_exceeded",
+        param="messages",
+    )
+
+
+def wrong_kind_of_model(model: str, *, embeds: bool, others: Iterable[str]) -> ApiError:
+    """embeds: it embeds texts and was asked to write; otherwise it writes and was asked to embed."""
+    does, asked = ("embeds texts", "write") if embeds else ("writes", "embed texts")
+    listed = ", ".join(others)
+    return InvalidRequest(
+        f"model {model!r} {does}, it does not {asked}{f'; these do: {listed}' if listed else ''}",
+        code="wrong_kind_of_model",
+        param="model",
+    )
+
+
+def no_embedding_model() -> ApiError:
+    return NotFound("no model of this node embeds texts", code="no_embedding_model", param="model")

@@ -56,6 +56,18 @@ class Settings(BaseSettings):
     model_queue_timeout_seconds: float = Field(
         300, gt=0, description="Longest wait for a place at a model (503 beyond)."
     )
+    stream_status_wait_seconds: float = Field(
+        1, ge=0, description="A stream's status waits this long for its model, then it is 200 and comments follow."
+    )
+    stream_comment_seconds: float = Field(
+        5, gt=0, description="How often a stream that waits for its model is sent a comment."
+    )
+    client_stall_seconds: float = Field(
+        60, gt=0, description="A client that reads nothing of its answer for so long is cut off."
+    )
+    health_queue_age_seconds: float = Field(
+        240, gt=0, description="Not ready while a request has waited longer than this for a place."
+    )
     engine_start_timeout_seconds: float = Field(300, gt=0, description="Longest start of one engine.")
     engine_stop_timeout_seconds: float = Field(
         15, gt=0, description="What an engine may use to stop before it is killed."
