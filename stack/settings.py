@@ -68,6 +68,22 @@ class Settings(BaseSettings):
     health_queue_age_seconds: float = Field(
         240, gt=0, description="Not ready while a request has waited longer than this for a place."
     )
+    model_patience_seconds: float = Field(
+        20, ge=0, description="A model without room waits this long before busy ones are drained for it."
+    )
+    model_batch_ageing_seconds: float = Field(
+        60, ge=0, description="A batch request queues as if it had come so much later."
+    )
+    model_min_residence_seconds: float = Field(
+        10, ge=0, description="A loaded model stays at least this long, but never longer than its load took."
+    )
+    engine_quiet_seconds: float = Field(
+        15, gt=0, description="An engine with work that says nothing for this long is probed with one token."
+    )
+    engine_probe_timeout_seconds: float = Field(
+        30, gt=0, description="An engine that does not answer its probe in this time is restarted."
+    )
+    engine_measure_seconds: float = Field(30, gt=0, description="How often a loaded engine's memory is measured.")
     engine_start_timeout_seconds: float = Field(300, gt=0, description="Longest start of one engine.")
     engine_stop_timeout_seconds: float = Field(
         15, gt=0, description="What an engine may use to stop before it is killed."

@@ -13,7 +13,7 @@ BATCH_SHARE = 2  # batch requests may take one half of each queue, so that peopl
 
 
 def refusal(
-    slot: Slot, ledger: Ledger, limits: ResidencyLimits, waiting: int, pinned_bytes: int, batch: bool
+    slot: Slot, ledger: Ledger, limits: ResidencyLimits, *, waiting: int, pinned_bytes: int, batch: bool
 ) -> ApiError | None:
     """Why the request is turned away at the door, or None.
 

@@ -158,7 +158,7 @@ class Core:
             error = engine_unavailable(event.model, slot.breaker.last_words or "", slot.breaker.open_until - now)
         else:
             pinned = sum(self.ledger.charged(s.entry.id) for s in self.slots.values() if s.entry.pinned and s != slot)
-            error = refusal(slot, self.ledger, self.limits, self.waiting, pinned, batch)
+            error = refusal(slot, self.ledger, self.limits, waiting=self.waiting, pinned_bytes=pinned, batch=batch)
         if error is not None:
             self._effects.append(e.Refuse(event.ticket, error))
             return
