@@ -19,7 +19,6 @@ from collections.abc import Iterable
 from stack.errors import ConfigurationError, InstallError
 from wire.errors import (
     ApiError,
-    Conflict,
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
@@ -114,10 +113,6 @@ def load_failed(model: str, failure: EngineFailed) -> ApiError:
 
 def engine_died(model: str, detail: str = "the model's engine ended in the middle of the answer") -> ApiError:
     return UpstreamFailed(f"model {model!r}: {detail}", code="engine_died", retry_after_seconds=1)
-
-
-def model_busy(model: str, in_flight: int) -> ApiError:
-    return Conflict(f"model {model!r} has {in_flight} requests in flight", code="model_busy")
 
 
 def server_stopping() -> ApiError:

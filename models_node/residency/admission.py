@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from models_node.errors import out_of_memory, queue_full
+from models_node.residency.decide import State
 from models_node.residency.ledger import Ledger
 from models_node.residency.limits import ResidencyLimits
-from models_node.residency.decide import State
 from models_node.residency.slots import Slot
 from wire.errors import ApiError
 
@@ -13,7 +13,7 @@ BATCH_SHARE = 2  # batch requests may take one half of each queue, so that peopl
 
 
 def refusal(
-    slot: Slot, ledger: Ledger, limits: ResidencyLimits, waiting: int, pinned_bytes: int, batch: bool
+    slot: Slot, ledger: Ledger, limits: ResidencyLimits, *, waiting: int, pinned_bytes: int, batch: bool
 ) -> ApiError | None:
     """Why the request is turned away at the door, or None.
 

@@ -158,7 +158,7 @@ class Core:
             error = engine_unavailable(event.model, slot.breaker.last_words or "", slot.breaker.open_until - now)
         else:
             pinned = sum(self.ledger.charged(s.entry.id) for s in self.slots.values() if s.entry.pinned and s != slot)
-            error = refusal(slot, self.ledger, self.limits, self.waiting, pinned, batch)
+            error = refusal(slot, self.ledger, self.limits, waiting=self.waiting, pinned_bytes=pinned, batch=batch)
         if error is not None:
             self._effects.append(e.Refuse(event.ticket, error))
             return
@@ -187,6 +187,7 @@ class Core:
             self._effects.append(e.Unloaded(event.asker))
             return
         slot.askers.append(event.asker)
+        slot.retiring = slot.state is State.READY  # one that loads serves those who wait for it first
         slot.restart = False
 
     def _arrived(self, slot: Slot, now: float) -> None:
@@ -215,6 +216,9 @@ class Core:
         slot.retiring = slot.draining = slot.probing = slot.verified = False
         slot.wedged = slot.wedged and slot.restart
         self.ledger.release(slot.entry.id)
+        for number in slot.in_flight:  # what its engine was doing ended with it, whenever the clients notice
+            del self._tickets[number]
+        slot.in_flight.clear()
         self._effects += [e.Unloaded(asker) for asker in slot.askers]
         slot.askers.clear()
 
@@ -238,14 +242,10 @@ class Core:
     def _settle(self, now: float) -> None:
         for slot in self.slots.values():
             self._time_out(slot, now)
-            if slot.state is State.READY:
-                slot.retiring = slot.retiring or (bool(slot.askers) and slot.load_ended < now)
-            if slot.askers and slot.idle and slot.state in (State.READY, State.ASLEEP):
-                self._stop(slot, Why.ASKED)
-            elif slot.retiring and not slot.in_flight:
-                self._stop(slot, Why.ASKED)
-            elif slot.state is State.LOADING and not slot.waiting and not slot.restart and not self._worth(slot, now):
+            if slot.state is State.LOADING and not slot.waiting and not slot.restart and not self._worth(slot, now):
                 self._stop(slot, Why.UNWANTED)
+            # Before anything is planned: what was loaded for somebody serves him first, whoever else is impatient.
+            self._grant_all(slot, now)
         if not self._ending:
             local = [slot for slot in self.slots.values() if not slot.entry.remote]
             residents = [self._resident(slot, now) for slot in local]
@@ -258,8 +258,11 @@ class Core:
             else:
                 self._carry_out(Plan(), now)
         for slot in self.slots.values():
-            for ticket in slot.grantable():
-                self._grant(slot, ticket, now)
+            self._grant_all(slot, now)
+            if slot.askers and slot.state in (State.READY, State.ASLEEP):
+                slot.retiring = True
+                if not slot.in_flight:
+                    self._stop(slot, Why.ASKED)
             self._watch(slot, now)
 
     def _carry_out(self, decided: Plan, now: float) -> None:
@@ -294,14 +297,15 @@ class Core:
         slot.state = State.STOPPING
         self._effects.append(e.Stop(slot.entry.id, slot.generation, why))
 
-    def _grant(self, slot: Slot, ticket: Ticket, now: float) -> None:
-        slot.waiting.remove(ticket)
-        slot.in_flight[ticket.number] = (ticket, now)
-        slot.used(now, ticket.priority)
-        slot.requests += 1
-        loading = max(0.0, slot.load_ended - max(slot.load_started, ticket.enqueued))
-        queued = max(0.0, now - ticket.enqueued - loading)
-        self._effects.append(e.Grant(ticket.number, slot.entry.id, slot.generation, queued, loading))
+    def _grant_all(self, slot: Slot, now: float) -> None:
+        for ticket in slot.grantable():
+            slot.waiting.remove(ticket)
+            slot.in_flight[ticket.number] = (ticket, now)
+            slot.used(now, ticket.priority)
+            slot.requests += 1
+            loading = max(0.0, slot.load_ended - max(slot.load_started, ticket.enqueued))
+            queued = max(0.0, now - ticket.enqueued - loading)
+            self._effects.append(e.Grant(ticket.number, slot.entry.id, slot.generation, queued, loading))
 
     def _watch(self, slot: Slot, now: float) -> None:
         """Measures and probes that are due."""

@@ -97,7 +97,7 @@ def plan(residents: Sequence[Resident], free_bytes: int, now: float, patience_se
         missing = want.needed_bytes - free_bytes - leaving
         if missing <= 0:
             break
-        others = [r for r in residents if r.model != want.model]
+        others = [r for r in residents if r.model != want.model and r.model not in start]
         idle = [r for r in others if evictable(r, now)]
         chosen = _cheapest(idle, missing)
         if chosen is not None:
@@ -107,7 +107,8 @@ def plan(residents: Sequence[Resident], free_bytes: int, now: float, patience_se
             if chosen is not None:
                 at_work = [r for r in chosen if r.in_flight]
                 return Plan(tuple(start), _names([r for r in chosen if not r.in_flight]), _names(at_work))
-            break
+            if missing <= sum(r.charged_bytes for r in others if not (r.pinned or r.stuck or r.state in LEAVING)):
+                break  # what is on its way in, or has just come, can be drained in a moment
         passing = True
     return Plan(tuple(start))
 
@@ -124,6 +125,9 @@ def evictable(resident: Resident, now: float) -> bool:
 
 
 def drainable(resident: Resident, now: float) -> bool:
+    """At work, or asleep and wanted again: to be let go for one that has waited too long."""
+    if resident.state is State.ASLEEP:
+        return not resident.pinned and not evictable(resident, now)
     return (
         resident.state is State.READY
         and not resident.pinned
@@ -135,9 +139,7 @@ def drainable(resident: Resident, now: float) -> bool:
 def expired(residents: Sequence[Resident], now: float, keep_alive_seconds: dict[str, float]) -> tuple[str, ...]:
     """Models that nobody used for their keep-alive time, counted from the end of the last request."""
     idle = (r for r in residents if r.state in (State.READY, State.ASLEEP) and not r.in_flight and not r.pinned)
-    return tuple(
-        r.model for r in idle if r.waiting_since is None and now - r.last_used >= keep_alive_seconds[r.model]
-    )
+    return tuple(r.model for r in idle if r.waiting_since is None and now - r.last_used >= keep_alive_seconds[r.model])
 
 
 def value(use: float, reload_seconds: float, priority: int, charged_bytes: int) -> float:

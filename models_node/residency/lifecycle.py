@@ -81,9 +81,9 @@ class Life:
                 if level := order.result():
                     before = await asyncio.to_thread(engine.measure)
                     await engine.sleep(level)
-                    left = (await asyncio.to_thread(engine.measure)).private_bytes
-                    parked = max(0, before.private_bytes - left) if level == 1 else 0
-                    self._tell(e.Slept(self.entry.id, self.generation, left, parked))
+                    after = await asyncio.to_thread(engine.measure)
+                    parked = max(0, after.host_bytes - before.host_bytes)
+                    self._tell(e.Slept(self.entry.id, self.generation, after.private_bytes, parked))
                 else:
                     await engine.wake()
                     self._tell(e.Woken(self.entry.id, self.generation))

@@ -12,10 +12,10 @@ class ResidencyLimits:
     budget_bytes: what all engines together may hold. queue_limit: requests that may wait, over all models.
     queue_timeout_seconds: longest wait for a place, a load not counted. patience_seconds: how long a request for a
     model that has no room lets the others go on being served before their models are drained for it.
-    batch_ageing_seconds: a batch request stands in the queues as if it had come so much later. min_residence_seconds: how long a loaded model stays at
-    least, but never longer than its own load took. quiet_seconds: without output while work is in flight, an engine is
-    probed. measure_seconds: how often the memory of a loaded engine is measured. sleep_budget_bytes: main memory for
-    the weights of sleeping engines.
+    batch_ageing_seconds: a batch request stands in the queues as if it had come so much later.
+    min_residence_seconds: how long a loaded model stays at least, but never longer than its own load took.
+    quiet_seconds: without output for so long while work is in flight, an engine is probed. measure_seconds: how often
+    the memory of a loaded engine is measured. sleep_budget_bytes: main memory for the weights of sleeping engines.
     """
 
     budget_bytes: int

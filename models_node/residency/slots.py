@@ -14,6 +14,7 @@ from models_node.residency.ledger import Ledger
 USE_HALF_LIFE_SECONDS = 900.0
 BATCH_USE = 0.25  # what a batch request counts as use, beside an interactive one
 UNMEASURED_LOAD_SECONDS = 30.0  # what a load is thought to take before the first one was seen
+LEAST_LOAD_SECONDS = 1.0  # differences below this are noise, and no reason to prefer one model to another
 SMOOTHING = 0.3  # weight of the newest measurement in a running mean
 
 
@@ -87,9 +88,10 @@ class Slot:
     @property
     def reload_seconds(self) -> float:
         """What having it back would take, as far as was measured."""
+        measured = self.load_seconds
         if self.can_sleep and self.wake_seconds is not None:
-            return self.wake_seconds
-        return UNMEASURED_LOAD_SECONDS if self.load_seconds is None else self.load_seconds
+            measured = self.wake_seconds
+        return max(LEAST_LOAD_SECONDS, UNMEASURED_LOAD_SECONDS if measured is None else measured)
 
     @property
     def arrival_seconds(self) -> float | None:
@@ -102,7 +104,7 @@ class Slot:
 
     def grantable(self) -> Iterator[Ticket]:
         """Those that may have a place now, in their order. Batch requests have few places while people chat."""
-        if self.state is not State.READY or self.draining or self.retiring:
+        if not self.waiting or self.state is not State.READY or self.draining or self.retiring:
             return
         places = self.entry.max_concurrent - len(self.in_flight)
         batch_places = self.entry.batch_places if self.people_wait else self.entry.max_concurrent

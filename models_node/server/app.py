@@ -66,10 +66,18 @@ def assemble(settings: Settings, secrets: Secrets | None, catalogue: Catalogue, 
     budget = settings.models_memory_budget_bytes or catalogue.limits.memory_budget
     backends = Backends()
     limits = ResidencyLimits(
-        budget, settings.model_queue_limit, settings.model_queue_timeout_seconds,
+        budget_bytes=budget,
+        queue_limit=settings.model_queue_limit,
+        queue_timeout_seconds=settings.model_queue_timeout_seconds,
+        patience_seconds=settings.model_patience_seconds,
+        batch_ageing_seconds=settings.model_batch_ageing_seconds,
+        min_residence_seconds=settings.model_min_residence_seconds,
+        quiet_seconds=settings.engine_quiet_seconds,
+        measure_seconds=settings.engine_measure_seconds,
         sleep_budget_bytes=catalogue.limits.sleep_budget or 0,
-    )  # fmt: skip
-    pool = Pool(catalogue.models, launcher, limits, Events(), OneTokenProber(limits.quiet_seconds))
+    )
+    prober = OneTokenProber(settings.engine_probe_timeout_seconds)
+    pool = Pool(catalogue.models, launcher, limits, Events(), prober)
     metrics.STANDING.watch(pool.status, pool.ledger)
     waiting = WaitingTimes(settings.stream_status_wait_seconds, settings.stream_comment_seconds)
     proxy = Proxy(pool, backends, ReplyLimits(waiting, settings.client_stall_seconds))
