@@ -65,7 +65,8 @@ class ScriptedEngine:
         if self.failure is not None:
             raise self.failure
         app = web.Application()
-        app.router.add_post("/v1/chat/completions", self._answer)
+        for path in ("/v1/chat/completions", "/v1/embeddings"):
+            app.router.add_post(path, self._answer)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.UnixSite(self._runner, str(self.socket)).start()
