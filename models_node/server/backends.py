@@ -126,7 +126,7 @@ class EngineReply(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._pieces: list[bytes] = []
         self._held = 0
-        self._paused = self._heard = self._head = self._ended = False
+        self._paused = self._heard = self._head = self._ended = self._may_keep = False
         self._broken: BackendBroken | None = None
 
     async def open(self) -> None:
@@ -164,7 +164,7 @@ class EngineReply(asyncio.Protocol):
         transport, self._transport = self._transport, None
         if transport is None:
             return
-        if self._ended and self._parser.should_keep_alive():
+        if self._ended and self._may_keep:
             if self._paused:
                 transport.resume_reading()
             self._kept.keep(self._socket, transport)
@@ -219,6 +219,7 @@ class EngineReply(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._head = True
+        self._may_keep = self._parser.should_keep_alive()  # asked later it says no
 
     def on_body(self, body: bytes) -> None:
         self._pieces.append(body)
