@@ -73,6 +73,11 @@ def test_several_small_ones_go_for_a_big_one_and_no_more_than_needed() -> None:
     assert planned([*residents, wanted("big", memory=2)], 0) == Plan(evict=("a", "b"))
 
 
+def test_the_cheapest_choice_may_be_one_dear_model_instead_of_many_cheap_ones() -> None:
+    many = [ready(name, value=2, memory=1) for name in "abcd"]
+    assert planned([*many, ready("dear", value=5, memory=4), wanted("want", memory=4)], 0) == Plan(evict=("dear",))
+
+
 def test_a_small_one_is_spared_when_a_big_one_has_to_go_anyway() -> None:
     residents = [ready("small", value=0, memory=1), ready("big", value=1, memory=4)]
     assert planned([*residents, wanted("c", memory=4)], 0) == Plan(evict=("big",))
@@ -147,9 +152,9 @@ def test_only_idle_models_that_nobody_waits_for_expire() -> None:
     assert expired(residents, 100, dict.fromkeys("abcdef", 60.0)) == ("a",)
 
 
-def test_value_is_seconds_of_loading_saved_for_each_gib() -> None:
-    assert value(10, 30, 0, 3 * GIB) == pytest.approx(100)
-    assert value(10, 30, 1, 3 * GIB) == pytest.approx(200)
+def test_value_is_the_seconds_of_loading_that_recent_use_would_cost_again() -> None:
+    assert value(10, 30, 0) == 300
+    assert value(10, 30, 1) == 600
 
 
 def test_an_unwanted_load_is_finished_when_half_of_it_is_done() -> None:
