@@ -14,7 +14,8 @@ NOTE = "<!-- Made by `python -m stack.reference`; a test keeps it in step. -->\n
 
 EXIT_STATUSES = """## chat, models, bench
 
-`./capibara6 chat --help`, `./capibara6 models [plan|fetch] --help` and `./capibara6 bench NAME --help` tell their own options.
+`./capibara6 chat --help`, `./capibara6 models plan --help`, `./capibara6 models fetch --help` and
+`./capibara6 bench NAME --help` tell their own options.
 
 ## Exit statuses
 

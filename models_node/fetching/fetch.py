@@ -1,6 +1,7 @@
 """A model's weights, downloaded into a temporary folder that becomes the catalogue's when everything is there.
 
-So a half download is never taken for weights, and the next try goes on where the last one stopped.
+So a half download is never taken for weights. A connection that breaks goes on where it stopped; a try that was given
+up leaves its finished files to the next one, and of the files in between the client keeps nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from models_node.weights import MANIFEST
 from stack.install.report import long_step
 
 CLIENT_NOTES = ".cache"  # what the hub's client keeps beside the files, to go on with
+CLIENT_PART = ".incomplete"
 SPARE_DISK_BYTES = 2**30  # left free beside the download
 
 
@@ -72,13 +74,17 @@ def fetch(entry: ModelEntry, home: Path, hub: Source, say: Callable[[str], None]
             for older in folder.parent.glob(f"{_prefix(folder)}*"):
                 if older != temporary:  # of another commit: nothing of it is mixed into this one
                     shutil.rmtree(older)
+            for part in temporary.glob(f"{CLIENT_NOTES}/**/*{CLIENT_PART}"):
+                part.unlink()  # of a try that was killed; the client begins such a file anew
             check_room(listing, temporary)
             temporary.mkdir(exist_ok=True)
             _download(entry, listing, temporary, hub)
             finish(listing, temporary, folder)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise FetchError(f"{folder.parent} is full", "free some disk; the next try goes on from here") from None
+            raise FetchError(
+                f"{folder.parent} is full", "free some disk; the next try keeps the finished files"
+            ) from None
         raise FetchError(f"{folder}: {error.strerror or error}", "check the folder and its permissions") from None
     say(f"{entry.id}: weights are ready in {folder}")
 
@@ -114,7 +120,7 @@ def _check(listing: Listing, name: str, path: Path) -> None:
     if found != size:
         raise FetchError(
             f"{listing.source}: {name} came incomplete, {found} of {size} bytes",
-            "run the same command again: it goes on from here",
+            "run the same command again: it keeps the files that are whole",
         )
     if name not in listing.sha256:
         return
@@ -147,7 +153,7 @@ def _download(entry: ModelEntry, listing: Listing, temporary: Path, hub: Source)
         return f"{held / 1e9:.2f} of {total / 1e9:.2f} GB, {rate / 1e6:.1f} MB/s"
 
     what = f"{entry.id}: {len(listing.files)} files, {total / 1e9:.2f} GB of {listing.source} at {listing.commit[:12]}"
-    with long_step(what if not had else f"{what} (going on from {had / 1e9:.2f} GB)", progress):
+    with long_step(what if not had else f"{what} ({had / 1e9:.2f} GB are here already)", progress):
         hub.download(listing, temporary)
 
 

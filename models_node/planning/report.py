@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from models_node.planning.needs import LEAST_ENGINE_BYTES, Need
-from models_node.planning.room import FittingSet, Room
+from models_node.planning.room import FittingSet, Room, Swap
 
 GIB = 2**30
 HEADINGS = ("model", "weights", "KV cache", "engine", "estimate", "measured", "reserves", "on disk")
@@ -77,20 +77,19 @@ def as_text(planned: Planned) -> str:
 
 
 def gib(size: int) -> str:
-    return f"{size / GIB:.1f} GiB"
+    return f"{size / GIB:.2f} GiB"
 
 
 def _table(planned: Planned) -> list[str]:
     rows = [HEADINGS, *(_row(need, planned) for need in planned.needs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    lines = [
+    return [
         "  ".join(
             cell.ljust(width) if column == 0 else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]
-    return lines
 
 
 def _row(need: Need, planned: Planned) -> tuple[str, ...]:
@@ -113,7 +112,10 @@ def _fit(room: Room) -> list[str]:
     if room.all_fit:
         left = room.usable_bytes - room.needed_bytes
         return [f"All fit at once: {gib(room.needed_bytes)}, {gib(left)} are left."]
-    lines = [f"All together need {gib(room.needed_bytes)}: they do not fit at once. The largest sets that do:"]
+    lines = [
+        f"All together need {gib(room.needed_bytes)}: they do not fit at once.",
+        "The largest sets that do, and who goes when another is asked for, all being idle and used alike:",
+    ]
     for fitting in room.sets:
         lines += ["", *_set(fitting)]
     if room.more_sets:
@@ -122,16 +124,17 @@ def _fit(room: Room) -> list[str]:
 
 
 def _set(fitting: FittingSet) -> list[str]:
-    head = f"  {gib(fitting.needed_bytes)} ({gib(fitting.left_bytes)} left): {' + '.join(fitting.models)}"
-    return [
-        head,
-        *(
-            f"    {swap.model} evicts {' + '.join(swap.evicts)}, which frees {gib(swap.frees_bytes)}"
-            if swap.evicts
-            else f"    {swap.model} has to wait: nothing that may go makes enough room"
-            for swap in fitting.swaps
-        ),
-    ]
+    lines = [f"  {gib(fitting.needed_bytes)} ({gib(fitting.left_bytes)} left): {' + '.join(fitting.models)}"]
+    by_victims: dict[tuple[str, ...], list[Swap]] = {}
+    for swap in fitting.swaps:
+        by_victims.setdefault(swap.evicts, []).append(swap)
+    for evicts, swaps in by_victims.items():
+        wanted = " or ".join(swap.model for swap in swaps)
+        if evicts:
+            lines.append(f"    for {wanted}: {' + '.join(evicts)}, which frees {gib(swaps[0].frees_bytes)}")
+        else:
+            lines.append(f"    for {wanted}: nobody; the pinned models leave no room")
+    return lines
 
 
 def _sleep(budget_bytes: int, room: Room) -> list[str]:
