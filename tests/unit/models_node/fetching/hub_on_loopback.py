@@ -20,7 +20,7 @@ LARGE = ".safetensors"  # what the hub keeps apart, with its sha256
 @dataclass(slots=True)
 class HubOnLoopback:
     """files: name to content of its only source. token: what it must be asked with. cut: a file whose next answer
-    breaks off halfway. damaged: one whose bytes are not what its sha256 says. missing: one that is listed, not there."""
+    breaks off halfway. damaged: one whose bytes are not what its sha256 says. missing: one listed, and not there."""
 
     source: str
     files: dict[str, bytes]

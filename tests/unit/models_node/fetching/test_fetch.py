@@ -214,7 +214,7 @@ def test_a_source_or_revision_the_hub_does_not_have_is_named(tmp_path: Path, hub
 
 def test_a_source_without_safetensors_is_refused(tmp_path: Path, hub: HubOnLoopback, entry: ModelEntry) -> None:
     hub.files = {"config.json": b"{}", "pytorch_model.bin": b""}
-    with pytest.raises(FetchError, match="holds no config.json and safetensors"):
+    with pytest.raises(FetchError, match=r"holds no config\.json and safetensors"):
         bring(entry, tmp_path, hub)
     assert left(tmp_path) == set()
 

@@ -37,7 +37,7 @@ def test_the_page_on_models_shows_the_production_plan_as_it_is(tmp_path: Path) -
 def test_json_has_bytes_and_every_model(tmp_path: Path) -> None:
     told = json.loads(json.dumps(as_json(planned(tmp_path))))
     assert told["budget_bytes"] == 112 * GIB
-    assert [model["model"] for model in told["models"]][0] == "phi4_fast"
+    assert told["models"][0]["model"] == "phi4_fast"
     assert told["models"][0]["reserved_bytes"] == int(15.5 * GIB)
     assert told["sleep"] is None
     assert told["sets"][0]["swaps"][0]["evicts"] == ["gemma3_multimodal"]
