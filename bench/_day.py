@@ -56,7 +56,7 @@ def entries() -> tuple[ModelEntry, ...]:
     return tuple(
         ModelEntry(
             id=sort.model, domain="general", description="", context_length=8192, weights=sort.model,
-            memory_estimate=sort.gib * GIB, keep_alive_seconds=1800.0, priority=sort.priority,
+            memory_estimate=sort.gib * GIB, keep_alive_seconds=DAY_SECONDS, priority=sort.priority,
             max_concurrent=sort.places, max_waiting=10_000,
         )
         for sort in SORTS
