@@ -50,10 +50,10 @@ def serve(arguments, listener, alive):
     print("hello from", arguments[0], flush=True)
     if arguments[0] == "exits":
         raise SystemExit(7)
-    os.environ["OF_ITS_OWN"] = arguments[0]
-    multiprocessing.get_context("spawn").Process(target=child, args=("child",), daemon=True).start()
     if arguments[0] == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.environ["OF_ITS_OWN"] = arguments[0]
+    multiprocessing.get_context("spawn").Process(target=child, args=("child",), daemon=True).start()
     time.sleep(600)
 """
 BOOT = f"""
