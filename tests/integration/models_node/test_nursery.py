@@ -181,6 +181,17 @@ def test_a_deaf_engine_is_killed_after_its_grace_time(making: Making) -> None:
     assert not processes(request)
 
 
+def test_being_told_to_end_in_the_first_instant_is_not_missed(making: Making) -> None:
+    """A signal between the fork and the warden's first look at them was once lost."""
+    nursery = making.nursery()
+    for _ in range(10):
+        warden, request = making.engine(nursery, "exits")
+        warden.send(signal.SIGINT)
+        until(lambda warden=warden: ended(warden))
+        assert warden.status() in (7, 128 + signal.SIGKILL)
+        assert not processes(request)
+
+
 def test_a_killed_warden_says_nothing_and_its_engine_is_still_found_by_its_mark(making: Making) -> None:
     warden, request = making.engine(making.nursery())
     warden.send(signal.SIGKILL)
