@@ -5,6 +5,8 @@ WeightsError              the packaged weights cannot be made (install fails wit
 EngineFailed              an engine's process ended, or never became ready: told to waiting requests as 502/503/504
     EngineStartTimedOut   it was given its time and did not answer
     EngineOutOfMemory     it asked for more memory than there was
+RouterUnavailable         the router's encoder or head cannot be loaded: it goes on with facts and the default
+RoutingTextsError         texts that the router is to learn from or be judged by are not as they should be
 ReleaseFailed             an engine was stopped, but its processes or memory are not seen to be gone
 
 Errors that go to a client are `wire.errors.ApiError`s; the functions below make those of this room, so that their
@@ -20,11 +22,11 @@ from wire.errors import (
     ApiError,
     Conflict,
     DeadlineExceeded,
-    InvalidRequest,
     NotFound,
     TooManyRequests,
     Unavailable,
     UpstreamFailed,
+    ValidationFailed,
 )
 
 
@@ -48,6 +50,14 @@ class EngineOutOfMemory(EngineFailed):
     """The kernel or the allocator refused it memory; `str(error)` says so and what to do."""
 
 
+class RouterUnavailable(Exception):
+    """`str(error)` says what is missing. Requests are then routed without looking at their meaning."""
+
+
+class RoutingTextsError(ConfigurationError):
+    """`str(error)` is one line that names the file and its line."""
+
+
 class ReleaseFailed(Exception):
     """`str(error)` says what is left of the engine. Its memory stays charged until it is seen to be gone."""
 
@@ -58,7 +68,7 @@ def model_not_found(model: str, known: Iterable[str]) -> ApiError:
 
 
 def no_vision_model(detail: str) -> ApiError:
-    return InvalidRequest(detail, code="no_vision_model", param="messages")
+    return ValidationFailed(detail, code="no_vision_model", param="messages")
 
 
 def queue_full(limit: int) -> ApiError:
