@@ -98,7 +98,8 @@ def routing_query(body: Body) -> RoutingQuery:
         value = content.get(name)
         for item in value if isinstance(value, list) else [value]:
             said = item.get("content") if isinstance(item, dict) else item
-            text, seen = _parts(said)
+            parts, seen = _parts(said)
+            text = "\n".join(parts)
             characters += len(text)
             if not isinstance(item, dict) or item.get("role", "user") == "user":
                 turns += [text] if text else []
@@ -108,13 +109,13 @@ def routing_query(body: Body) -> RoutingQuery:
     return RoutingQuery(body.model, tuple(turns), images, bool(content.get("tools")), characters, answer)
 
 
-def _parts(content: object) -> tuple[str, int]:
-    """Text and number of images in a message's content."""
+def _parts(content: object) -> tuple[list[str], int]:
+    """Texts and number of images in a message's content."""
     if isinstance(content, str):
-        return content, 0
+        return [content], 0
     parts = [part for part in content if isinstance(part, dict)] if isinstance(content, list) else []
     texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
-    return "\n".join(texts), sum(part.get("type") in IMAGE_PARTS for part in parts)
+    return texts, sum(part.get("type") in IMAGE_PARTS for part in parts)
 
 
 def _typed(content: dict[str, Any], name: str, kind: type, wanted: str) -> None:
