@@ -1,9 +1,11 @@
-"""Time to first token from cold: a request to 8082 for an unloaded model, against a plain vLLM server start.
+"""Time to first token from cold: a request to 8082 for an unloaded model (forked from the nursery), against a plain
+vLLM server start.
 
     python -m bench.cold_load [--rounds 5] [--model ID] [--json FILE]
 
 Same weights, same arguments, alternately, after one discarded start that fills the page cache. Runs in the models
-environment, beside a running model server; it unloads every model there first, and leaves them unloaded.
+environment, beside a running model server; it unloads every model there first, and leaves them unloaded. The goal is a
+ratio of at most 0.4.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ import httpx
 
 from bench._streams import chat_request, client, openai_first_token, operator_headers, report
 from models_node.catalogue import Catalogue, ModelEntry, read_catalogue
-from models_node.residency.engine import engine_command, engine_environment
+from models_node.profiles import choose
+from models_node.residency.command import common_environment, engine_arguments, engine_environment
 from models_node.weights import catalogue_path
 from stack.settings import Settings, get_settings
 from stack.topology import load_topology
@@ -45,9 +48,9 @@ def plain_start(entry: ModelEntry, catalogue: Catalogue, settings: Settings) -> 
     """Seconds from starting a plain server's process to the first token of a request sent once it is healthy."""
     with tempfile.TemporaryDirectory(prefix="cold-") as folder:
         socket = Path(folder) / "http"
-        command = engine_command(entry, catalogue, settings.home, socket)
-        arguments = command[command.index("--model") :]
-        environment = engine_environment(entry, catalogue, settings.home, Path(folder))
+        profile = choose(settings)
+        arguments = engine_arguments(entry, catalogue, profile, settings.home, socket)
+        environment = engine_environment(entry, common_environment(catalogue, profile, settings.home), Path(folder))
         started = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, *PLAIN, *arguments], env=environment, cwd=folder, start_new_session=True,

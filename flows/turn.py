@@ -189,6 +189,7 @@ async def _listen(turn: Turn) -> None:
         transcript.queue_ms, transcript.load_ms = stream.queue_ms, stream.load_ms
         await sink.put(Started(stream.model, stream.route))
         async for chunk in stream.chunks:
+            transcript.queue_ms, transcript.load_ms = stream.queue_ms, stream.load_ms  # a long wait is told late
             text = _take(chunk, transcript)
             if not text:
                 continue

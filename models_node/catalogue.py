@@ -167,7 +167,7 @@ def missing_weights(entry: ModelEntry, home: Path) -> str | None:
     folder = weights_path(entry, home)
     if folder is None or (folder / "config.json").is_file():
         return None
-    return f"no weights in {folder}"
+    return f"no weights in {folder}: put them there, or run `./capibara6 models fetch {entry.id}` where it may download"
 
 
 def parse_catalogue(text: str, source: str) -> Catalogue:

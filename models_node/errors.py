@@ -5,6 +5,7 @@ WeightsError              the packaged weights cannot be made (install fails wit
 EngineFailed              an engine's process ended, or never became ready: told to waiting requests as 502/503/504
     EngineStartTimedOut   it was given its time and did not answer
     EngineOutOfMemory     it asked for more memory than there was
+    MissingWeights        there is nothing to load
 RouterUnavailable         the router's encoder or head cannot be loaded: it goes on with facts and the default
 RoutingTextsError         texts that the router is to learn from or be judged by are not as they should be
 ReleaseFailed             an engine was stopped, but its processes or memory are not seen to be gone
@@ -20,7 +21,6 @@ from collections.abc import Iterable
 from stack.errors import ConfigurationError, InstallError
 from wire.errors import (
     ApiError,
-    Conflict,
     DeadlineExceeded,
     NotFound,
     TooManyRequests,
@@ -50,6 +50,10 @@ class EngineOutOfMemory(EngineFailed):
     """The kernel or the allocator refused it memory; `str(error)` says so and what to do."""
 
 
+class MissingWeights(EngineFailed):
+    """`str(error)` names the folder that is missing and what to do. Nothing crashed: it counts for no breaker."""
+
+
 class RouterUnavailable(Exception):
     """`str(error)` says what is missing. Requests are then routed without looking at their meaning."""
 
@@ -71,18 +75,34 @@ def no_vision_model(detail: str) -> ApiError:
     return ValidationFailed(detail, code="no_vision_model", param="messages")
 
 
-def queue_full(limit: int) -> ApiError:
+def queue_full(here: int, everywhere: int, *, batch: bool = False) -> ApiError:
+    """here: requests that wait for this model. everywhere: for any model."""
+    whose = " (batch requests may take half of a queue)" if batch else ""
     return TooManyRequests(
-        f"{limit} requests are waiting for a model already", code="queue_full", retry_after_seconds=5
+        f"the queue is full: {here} requests wait for this model, {everywhere} on this node{whose}",
+        code="queue_full",
+        retry_after_seconds=5,
     )
 
 
-def out_of_memory(model: str, needed_bytes: int, budget_bytes: int) -> ApiError:
+def out_of_memory(model: str, needed_bytes: int, usable_bytes: int, *, pinned: bool = False) -> ApiError:
+    """It can never fit. usable_bytes: what there is for it when everything that may go has gone."""
+    beside = " beside the pinned models" if pinned else ""
     return Unavailable(
-        f"model {model!r} needs {needed_bytes / 2**30:.1f} GiB, more than this node's budget of "
-        f"{budget_bytes / 2**30:.1f} GiB",
+        f"model {model!r} needs {needed_bytes / 2**30:.1f} GiB, this node has {max(0, usable_bytes) / 2**30:.1f} GiB "
+        f"for it{beside}",
         code="out_of_memory",
         retry_after_seconds=3600,
+    )
+
+
+def engine_unavailable(model: str, last_words: str, seconds: float) -> ApiError:
+    """Its breaker is open: it failed again and again."""
+    return Unavailable(
+        f"model {model!r} failed several times in a row and is not tried again for {seconds:.0f} s; "
+        f"its last words: {last_words}",
+        code="engine_unavailable",
+        retry_after_seconds=seconds,
     )
 
 
@@ -105,9 +125,29 @@ def engine_died(model: str, detail: str = "the model's engine ended in the middl
     return UpstreamFailed(f"model {model!r}: {detail}", code="engine_died", retry_after_seconds=1)
 
 
-def model_busy(model: str, in_flight: int) -> ApiError:
-    return Conflict(f"model {model!r} has {in_flight} requests in flight", code="model_busy")
-
-
 def server_stopping() -> ApiError:
     return Unavailable("the model server is stopping", code="server_stopping", retry_after_seconds=10)
+
+
+def prompt_too_long(model: str, context_length: int, at_least: int) -> ApiError:
+    """Told as OpenAI tells it."""
+    return InvalidRequest(
+        f"model {model!r} has a context of {context_length} tokens; the request's text has at least {at_least}",
+        code="context_length_exceeded",
+        param="messages",
+    )
+
+
+def wrong_kind_of_model(model: str, *, embeds: bool, others: Iterable[str]) -> ApiError:
+    """embeds: it embeds texts and was asked to write; otherwise it writes and was asked to embed."""
+    does, asked = ("embeds texts", "write") if embeds else ("writes", "embed texts")
+    listed = ", ".join(others)
+    return InvalidRequest(
+        f"model {model!r} {does}, it does not {asked}{f'; these do: {listed}' if listed else ''}",
+        code="wrong_kind_of_model",
+        param="model",
+    )
+
+
+def no_embedding_model() -> ApiError:
+    return NotFound("no model of this node embeds texts", code="no_embedding_model", param="model")

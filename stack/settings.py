@@ -16,6 +16,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 Profile = Literal["local", "production"]
 LogLevel = Literal["debug", "info", "warning", "error"]
+EngineStart = Literal["auto", "fork", "spawn"]
 
 
 def default_home() -> Path:
@@ -55,9 +56,52 @@ class Settings(BaseSettings):
     model_queue_timeout_seconds: float = Field(
         300, gt=0, description="Longest wait for a place at a model (503 beyond)."
     )
+    stream_status_wait_seconds: float = Field(
+        1, ge=0, description="A stream's status waits this long for its model, then it is 200 and comments follow."
+    )
+    stream_comment_seconds: float = Field(
+        5, gt=0, description="How often a stream that waits for its model is sent a comment."
+    )
+    client_stall_seconds: float = Field(
+        60, gt=0, description="A client that reads nothing of its answer for so long is cut off."
+    )
+    health_queue_age_seconds: float = Field(
+        240, gt=0, description="Not ready while a request has waited longer than this for a place."
+    )
+    model_patience_seconds: float = Field(
+        20, ge=0, description="A model without room waits this long before busy ones are drained for it."
+    )
+    model_batch_ageing_seconds: float = Field(
+        60, ge=0, description="A batch request queues as if it had come so much later."
+    )
+    model_min_residence_seconds: float = Field(
+        10, ge=0, description="A loaded model stays at least this long, but never longer than its load took."
+    )
+    engine_quiet_seconds: float = Field(
+        15, gt=0, description="An engine with work that says nothing for this long is probed with one token."
+    )
+    engine_probe_timeout_seconds: float = Field(
+        30, gt=0, description="An engine that does not answer its probe in this time is restarted."
+    )
+    engine_measure_seconds: float = Field(30, gt=0, description="How often a loaded engine's memory is measured.")
     engine_start_timeout_seconds: float = Field(300, gt=0, description="Longest start of one engine.")
     engine_stop_timeout_seconds: float = Field(
         15, gt=0, description="What an engine may use to stop before it is killed."
+    )
+    engine_sleep_timeout_seconds: float = Field(60, gt=0, description="Longest step of a sleep or waking on a GPU.")
+    engine_start: EngineStart = Field(
+        "auto",
+        description="How engines start. `auto`: forked from the nursery where that was tested, else `spawn`. `fork`: "
+        "forked with any vLLM version. `spawn`: each as a program of its own.",
+    )
+    nursery_start_timeout_seconds: float = Field(
+        60, gt=0, description="Longest start of the nursery; meanwhile a load waits for it, then it starts plainly."
+    )
+    nursery_memory_limit_bytes: int = Field(
+        2 * 2**30, gt=0, description="A nursery that grows beyond this is ended; engines of it live on."
+    )
+    hardware_profile: str | None = Field(
+        None, description="`arm-axion`, `x86-cpu` or `cuda`: what engines are started with; unset: detected."
     )
     routing_texts: Path | None = Field(None, description="Folder of a team's own labelled texts, learned beside ours.")
     routing_max_tokens: int = Field(128, ge=16, le=512, description="Tokens of a text that routing looks at.")

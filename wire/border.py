@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, Histogram, generate_latest
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -50,6 +50,7 @@ DURATION = Histogram(
 )
 ACTIVE = Gauge("http_server_active_requests", "Requests being answered.", ["service"])
 
+CLIENT_GONE = 499  # nginx's number for it
 _PASSED_ON = {"/health/live", "/health/ready", "/metrics"}
 
 
@@ -113,6 +114,8 @@ class Border:
                     if status:
                         raise  # the reply has begun: whoever streams tells its own errors
                     await rules.error_response(path, error)(scope, receive, send_marked)
+                except ClientDisconnect:
+                    status = status or CLIENT_GONE  # for the log: it left while its body was being read
                 except Exception:
                     log.exception("unhandled error", extra={"path": path})
                     if status:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import sys
@@ -12,6 +13,8 @@ from types import FrameType
 import uvicorn
 import uvloop
 from fastapi import FastAPI
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stack.errors import StackError
 from stack.secrets import Secrets, load_secrets
@@ -24,6 +27,26 @@ from wire.log import configure_logging
 log = logging.getLogger("wire.serve")
 
 AppFactory = Callable[[Settings, Secrets], FastAPI]
+ABORT = "capibara6.abort"
+
+
+class AbortableProtocol(HttpToolsProtocol):
+    """Lets an application end a connection at once, with what is not sent yet: ASGI itself can only wait for a client
+    that does not read.
+    """
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
+
+
+def abort_connection(scope: Scope) -> bool:
+    """Ends the request's connection at once. False where the server cannot."""
+    extension = scope.get("extensions", {}).get(ABORT)
+    if extension is None:
+        return False
+    extension["abort"]()
+    return True
 
 
 class _Server(uvicorn.Server):
@@ -62,6 +85,7 @@ def serve(factory: AppFactory, *, service: str) -> int:
         app,
         host=host,
         port=port,
+        http=AbortableProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -86,6 +110,8 @@ async def _run(config: uvicorn.Config, app: FastAPI, service: str) -> int:
         listener.close()
         return _refuse(service, f"cannot listen on {config.host}:{config.port}: {error.strerror}", 5)
     server = _Server(config, app)
+    gc.collect()
+    gc.freeze()  # modules and routes live for ever: each full collection that walks them holds up every stream
     try:
         await server.serve(sockets=[listener])
     finally:

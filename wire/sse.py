@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
@@ -15,8 +15,18 @@ def encode(data: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
-async def iter_data(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
-    """The data of each event of a byte stream, however it is cut into chunks. An unfinished last event is dropped."""
+def comment(text: str) -> bytes:
+    """A line that readers pass over, and that keeps a silent stream alive."""
+    return f": {text}\n\n".encode()
+
+
+async def iter_data(
+    chunks: AsyncIterator[bytes], on_comment: Callable[[str], None] | None = None
+) -> AsyncIterator[str]:
+    """The data of each event of a byte stream, however it is cut into chunks. An unfinished last event is dropped.
+
+    on_comment: is told the text of each comment.
+    """
     buffer = b""
     lines: list[str] = []
     async for chunk in chunks:
@@ -30,3 +40,5 @@ async def iter_data(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
                     lines = []
             elif line.startswith(b"data:"):
                 lines.append(line[5:].removeprefix(b" ").decode("utf-8", "replace"))
+            elif on_comment is not None and line.startswith(b":"):
+                on_comment(line[1:].strip().decode("utf-8", "replace"))

@@ -1,7 +1,8 @@
-"""What should be loaded and what evicted: pure decisions over plain values.
+"""Whom to load, whom to let go, whom to let in: pure decisions over plain values.
 
-No clock, no process, no waiting happens here; the pool asks after every change and acts on the plan. Memory is
-counted in bytes against one budget, and an engine that is stopping still holds its memory until it is gone.
+No clock, no process, no waiting happens here; `core` asks after every event and acts on the answer. Memory is counted
+in bytes against one budget (see `ledger`); a model that is leaving holds its memory until it is seen to be gone.
+Times are seconds of any clock that only grows.
 """
 
 from __future__ import annotations
@@ -15,93 +16,163 @@ class State(Enum):
     COLD = "cold"
     LOADING = "loading"
     READY = "ready"
+    SLEEPING = "sleeping"  # on its way to sleep: its memory is on its way out
+    ASLEEP = "asleep"
+    WAKING = "waking"
     STOPPING = "stopping"
+
+
+LEAVING = frozenset({State.SLEEPING, State.STOPPING})
+ARRIVING = frozenset({State.LOADING, State.WAKING})
+STARTABLE = frozenset({State.COLD, State.ASLEEP})
+
+
+class Priority(Enum):
+    """interactive: a person waits for it. batch: it may wait while people chat."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
 
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """One local model as the pool sees it now.
+    """One local model as it stands now.
 
-    in_flight: requests in its engine. waiting: requests that want it and have no place yet. oldest_wait: order number
-    of the first of those (smaller came earlier). last_used: any growing measure of time; 0 when never used.
+    charged_bytes: what the ledger holds for it. needed_bytes: what loading or waking it would reserve beyond that.
+    waiting_since: rank of the first request that has no place yet, None when nobody waits. value: see `value`.
+    residence_seconds: how long it stays at least. held_back: it is not to be started now (its breaker is open, or it
+    cannot be ended). stuck: it was stopped, but its memory does not come back.
     """
 
     model: str
     state: State
-    memory_bytes: int
+    charged_bytes: int
+    needed_bytes: int
     in_flight: int = 0
-    waiting: int = 0
-    oldest_wait: int = 0
+    waiting_since: float | None = None
+    loaded_at: float = 0.0
     last_used: float = 0.0
+    value: float = 0.0
+    residence_seconds: float = 0.0
+    pinned: bool = False
+    draining: bool = False
+    held_back: bool = False
+    stuck: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Models to start loading and models to evict, now."""
+    """Models to start (load or wake), to evict now, and to grant nothing further until they are idle."""
 
-    load: tuple[str, ...] = ()
+    start: tuple[str, ...] = ()
     evict: tuple[str, ...] = ()
+    drain: tuple[str, ...] = ()
 
 
-class Admission(Enum):
-    GRANT = "grant"
-    QUEUE = "queue"
-    QUEUE_FULL = "queue_full"
-    OUT_OF_MEMORY = "out_of_memory"
+def plan(residents: Sequence[Resident], free_bytes: int, now: float, patience_seconds: float) -> Plan:
+    """Room for the requests that wait, in the order of their ranks.
 
-
-def admit(resident: Resident, *, max_concurrent: int, queued: int, queue_limit: int, budget_bytes: int) -> Admission:
-    """What to do with a new request for `resident`. `queued` counts every request that waits, for any model."""
-    if resident.memory_bytes > budget_bytes:
-        return Admission.OUT_OF_MEMORY
-    if resident.state is State.READY and resident.in_flight < max_concurrent and resident.waiting == 0:
-        return Admission.GRANT
-    return Admission.QUEUE_FULL if queued >= queue_limit else Admission.QUEUE
-
-
-def plan(residents: Sequence[Resident], budget_bytes: int) -> Plan:
-    """Room for the waiting requests, oldest first.
-
-    A cold model that is waited for is loaded when it fits. Otherwise the least recently used engines that are idle
-    (ready, nothing in flight, nobody waiting) go, no more of them than needed, and only if that makes the room.
-    Whoever cannot be placed holds the line: nothing that came later is loaded before it, or big models would starve.
+    What fits is started. Else idle models go, the least valuable first, no more of them than needed, and only if that
+    makes the room. While all the others work, the one that waits is patient: they go on being granted requests (a
+    swap is dear), and a later model that fits into free memory may pass. After its patience it holds the line: models
+    at work are drained for it, and nobody passes any more, so nobody starves.
     """
-    held = sum(r.memory_bytes for r in residents if r.state is not State.COLD)
-    leaving = sum(r.memory_bytes for r in residents if r.state is State.STOPPING)
-    idle = sorted((r for r in residents if is_idle(r)), key=lambda r: (r.last_used, r.model))
-    load: list[str] = []
-    evict: list[str] = []
-    wanted = (r for r in residents if r.waiting and r.state in (State.COLD, State.STOPPING))
-    for want in sorted(wanted, key=lambda r: r.oldest_wait):
-        if want.state is State.STOPPING:
-            break  # its own old engine must be gone before a new one starts
-        if held + want.memory_bytes <= budget_bytes:
-            load.append(want.model)
-            held += want.memory_bytes
+    leaving = sum(r.charged_bytes for r in residents if r.state in LEAVING and not r.stuck)
+    start: list[str] = []
+    if free_bytes < 0:  # something grew beyond what was reserved for it: back within the budget first
+        return Plan(evict=_names(_cheapest([r for r in residents if evictable(r, now)], -free_bytes - leaving) or ()))
+    wanted = [r for r in residents if r.waiting_since is not None and not r.held_back]
+    passing = False
+    for want in sorted(wanted, key=lambda r: r.waiting_since or 0.0):
+        if want.state in LEAVING:
+            break  # its memory comes back to itself
+        if want.state not in STARTABLE:
             continue
-        missing = held + want.memory_bytes - budget_bytes - leaving
+        if want.needed_bytes <= free_bytes:
+            start.append(want.model)
+            free_bytes -= want.needed_bytes
+            continue
+        if passing:
+            continue
+        missing = want.needed_bytes - free_bytes - leaving
+        if missing <= 0:
+            break
+        others = [r for r in residents if r.model != want.model and r.model not in start]
+        idle = [r for r in others if evictable(r, now)]
         chosen = _cheapest(idle, missing)
         if chosen is not None:
-            evict.extend(r.model for r in chosen)
-        break  # the room is being made, or cannot be made yet: wait
-    return Plan(tuple(load), tuple(evict))
+            return Plan(tuple(start), _names(chosen))
+        if now - (want.waiting_since or 0.0) >= patience_seconds:
+            chosen = _cheapest([*idle, *(r for r in others if drainable(r, now))], missing)
+            if chosen is not None:
+                at_work = [r for r in chosen if r.in_flight]
+                return Plan(tuple(start), _names([r for r in chosen if not r.in_flight]), _names(at_work))
+            if missing <= sum(r.charged_bytes for r in others if not (r.pinned or r.stuck or r.state in LEAVING)):
+                break  # what is on its way in, or has just come, can be drained in a moment
+        passing = True
+    return Plan(tuple(start))
 
 
-def is_idle(resident: Resident) -> bool:
-    return resident.state is State.READY and resident.in_flight == 0 and resident.waiting == 0
+def evictable(resident: Resident, now: float) -> bool:
+    """Idle, not pinned, and here for its least time; a sleeping one may always go."""
+    if resident.state is State.ASLEEP:
+        return not resident.pinned and resident.waiting_since is None
+    if resident.state is not State.READY or resident.in_flight or resident.pinned:
+        return False
+    if resident.waiting_since is not None and not resident.draining:
+        return False  # it is about to work
+    return now - resident.loaded_at >= resident.residence_seconds
+
+
+def drainable(resident: Resident, now: float) -> bool:
+    """At work, or asleep and wanted again: to be let go for one that has waited too long."""
+    if resident.state is State.ASLEEP:
+        return not resident.pinned and not evictable(resident, now)
+    return (
+        resident.state is State.READY
+        and not resident.pinned
+        and not evictable(resident, now)
+        and now - resident.loaded_at >= resident.residence_seconds
+    )
 
 
 def expired(residents: Sequence[Resident], now: float, keep_alive_seconds: dict[str, float]) -> tuple[str, ...]:
-    """Idle models that nobody used for their keep-alive time."""
-    return tuple(r.model for r in residents if is_idle(r) and now - r.last_used >= keep_alive_seconds[r.model])
+    """Models that nobody used for their keep-alive time, counted from the end of the last request."""
+    idle = (r for r in residents if r.state in (State.READY, State.ASLEEP) and not r.in_flight and not r.pinned)
+    return tuple(r.model for r in idle if r.waiting_since is None and now - r.last_used >= keep_alive_seconds[r.model])
 
 
-def _cheapest(idle: Sequence[Resident], missing: int) -> list[Resident] | None:
-    """The first of `idle` that free `missing` bytes; none when memory on its way out is enough; None if impossible."""
+def value(use: float, reload_seconds: float, priority: int, charged_bytes: int) -> float:
+    """What a resident model saves: seconds of loading that its recent use would cost again, for each GiB it holds.
+
+    use: requests lately, each counting half after the half-life. A model's priority weighs its use.
+    """
+    return use * (1 + priority) * reload_seconds / max(charged_bytes / 2**30, 0.01)
+
+
+def finish_unwanted_load(elapsed_seconds: float, expected_seconds: float | None) -> bool:
+    """Whether a load that nobody waits for any more is finished all the same: once half of it is done, as the next
+    request is likely to want it; a load that was never measured is given up."""
+    return expected_seconds is not None and elapsed_seconds >= expected_seconds / 2
+
+
+def _cheapest(candidates: Sequence[Resident], missing: int) -> list[Resident] | None:
+    """The fewest of the least valuable that free `missing` bytes; none when nothing is missing; None if impossible."""
     chosen: list[Resident] = []
-    for resident in idle:
-        if missing <= 0:
+    freed = 0
+    for resident in sorted(candidates, key=lambda r: (not r.draining, r.value, r.last_used, r.model)):
+        if freed >= missing:
             break
         chosen.append(resident)
-        missing -= resident.memory_bytes
-    return chosen if missing <= 0 else None
+        freed += resident.charged_bytes
+    if freed < missing:
+        return None
+    for resident in tuple(chosen):  # a small cheap one may turn out needless beside a big one that had to go anyway
+        if freed - resident.charged_bytes >= missing:
+            chosen.remove(resident)
+            freed -= resident.charged_bytes
+    return chosen
+
+
+def _names(residents: Sequence[Resident]) -> tuple[str, ...]:
+    return tuple(r.model for r in residents)

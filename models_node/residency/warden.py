@@ -7,7 +7,8 @@ process, the standard library alone, is made the reaper of every orphan below it
 - its own parent, the model server, is gone, also by SIGKILL: nobody is served any more, the grace is short;
 - the engine's first process has ended, for whatever reason.
 
-It leaves with the engine's exit status (128 + n for a signal), and takes the scratch folder with it.
+It leaves with the engine's exit status (128 + n for a signal), and takes the scratch folder with it. A plain engine's
+warden is a program of its own; a forked engine's is a fork of the nursery that calls `guard`.
 
     python -I -S warden.py PARENT_PID GRACE_SECONDS SCRATCH_FOLDER COMMAND...
 """
@@ -20,11 +21,13 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
-WATCHED = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
+PARENT_ENDED = signal.SIGUSR1  # not SIGTERM: it also comes when only the parent's thread ended, or a parent of several
+WATCHED = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, PARENT_ENDED}
 ORPHAN_GRACE_SECONDS = 2.0
 PARENT_CHECK_SECONDS = 1.0  # beside PDEATHSIG, which looks at the parent's thread only
 TRACKER_SECONDS = 2.0  # what a resource tracker gets to unlink the shared memory of killed processes
@@ -32,19 +35,37 @@ TRACKER_SECONDS = 2.0  # what a resource tracker gets to unlink the shared memor
 
 def main(arguments: list[str]) -> int:
     parent, grace_seconds, scratch, command = int(arguments[0]), float(arguments[1]), arguments[2], arguments[3:]
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+
+    def start() -> int:
+        return os.posix_spawn(command[0], command, os.environ, setpgroup=0, setsigmask=(), setsigdef=WATCHED)
+
+    return guard(start, {parent}, grace_seconds, scratch)
+
+
+def guard(start: Callable[[], int], parents: Collection[int], grace_seconds: float, scratch: str) -> int:
+    """Starts the engine and stays until none of its processes is left. Returns the exit status of its first process.
+
+    start: returns the pid of that process, a child of this one. parents: this process is an orphan once its parent is
+    none of them.
+    """
+    become_reaper()
     signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
-    engine = os.posix_spawn(command[0], command, os.environ, setpgroup=0, setsigmask=(), setsigdef=WATCHED)
+    engine = start()
     Path(scratch, "pid").write_text(str(engine), encoding="ascii")
-    status = watch(engine, parent, grace_seconds)
+    status = watch(engine, parents, grace_seconds)
     end_all()
     shutil.rmtree(scratch, ignore_errors=True)
     return status
 
 
-def watch(engine: int, parent: int, grace_seconds: float) -> int:
+def become_reaper() -> None:
+    """Orphans below this process become its children, and its parent's end sends it PARENT_ENDED."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    libc.prctl(PR_SET_PDEATHSIG, int(PARENT_ENDED), 0, 0, 0)
+
+
+def watch(engine: int, parents: Collection[int], grace_seconds: float) -> int:
     """Returns the engine's exit status once its first process has ended, by itself or because it had to."""
     kill_at: float | None = None
     while True:
@@ -53,7 +74,7 @@ def watch(engine: int, parent: int, grace_seconds: float) -> int:
             return status
         told = signal.sigtimedwait(WATCHED, PARENT_CHECK_SECONDS)
         number = told.si_signo if told is not None else 0
-        orphaned = os.getppid() != parent
+        orphaned = os.getppid() not in parents
         if number == signal.SIGINT:
             kill_at = time.monotonic()
         elif kill_at is None and (number == signal.SIGTERM or orphaned):

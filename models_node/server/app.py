@@ -14,12 +14,15 @@ from fastapi import FastAPI
 from models_node.catalogue import Catalogue, read_catalogue
 from models_node.errors import CatalogueError
 from models_node.residency.engine import EngineLauncher, VllmLauncher
-from models_node.residency.messages import PoolLimits
+from models_node.residency.limits import ResidencyLimits
 from models_node.residency.pool import Pool
+from models_node.residency.probe import OneTokenProber
 from models_node.routing.semantic import SemanticRouter, router_of
 from models_node.server import metrics, older_clients, openai, operators
-from models_node.server.proxy import Backends, Proxy
+from models_node.server.backends import Backends
+from models_node.server.exchange import Proxy, ReplyLimits
 from models_node.server.state import ModelServer
+from models_node.server.waiting import WaitingTimes
 from models_node.weights import catalogue_path
 from stack.secrets import Secrets
 from stack.settings import Settings
@@ -34,13 +37,9 @@ log = logging.getLogger("models_node.server")
 
 
 class Events:
-    """What residency tells: metrics, and the connections of engines that are gone."""
-
-    def __init__(self, backends: Backends) -> None:
-        self._backends = backends
+    """What residency tells: metrics."""
 
     def loaded(self, model: str, seconds: float) -> None:
-        metrics.MODELS_LOADED.inc()
         metrics.LOADS.labels(model).observe(seconds)
 
     def load_failed(self, model: str) -> None:
@@ -49,10 +48,11 @@ class Events:
     def evicted(self, model: str) -> None:
         metrics.EVICTIONS.labels(model).inc()
 
+    def wedged(self, model: str) -> None:
+        metrics.WEDGED.labels(model).inc()
+
     def gone(self, model: str, socket: Path | None) -> None:
-        if socket is not None:  # it had become ready
-            metrics.MODELS_LOADED.dec()
-            self._backends.forget(socket)
+        """Connections to it break by themselves."""
 
 
 def create_app(settings: Settings, secrets: Secrets | None) -> FastAPI:
@@ -66,10 +66,23 @@ def assemble(settings: Settings, secrets: Secrets | None, catalogue: Catalogue, 
     """The application over any launcher of engines."""
     budget = settings.models_memory_budget_bytes or catalogue.limits.memory_budget
     backends = Backends()
-    limits = PoolLimits(budget, settings.model_queue_limit, settings.model_queue_timeout_seconds)
-    pool = Pool(catalogue.models, launcher, limits, Events(backends))
-    proxy = Proxy(pool, backends)
-    router = router_of(settings, catalogue)
+    limits = ResidencyLimits(
+        budget_bytes=budget,
+        queue_limit=settings.model_queue_limit,
+        queue_timeout_seconds=settings.model_queue_timeout_seconds,
+        patience_seconds=settings.model_patience_seconds,
+        batch_ageing_seconds=settings.model_batch_ageing_seconds,
+        min_residence_seconds=settings.model_min_residence_seconds,
+        quiet_seconds=settings.engine_quiet_seconds,
+        measure_seconds=settings.engine_measure_seconds,
+        sleep_budget_bytes=catalogue.limits.sleep_budget or 0,
+    )
+    prober = OneTokenProber(settings.engine_probe_timeout_seconds)
+    pool = Pool(catalogue.models, launcher, limits, Events(), prober)
+    metrics.STANDING.watch(pool.status, pool.ledger)
+    waiting = WaitingTimes(settings.stream_status_wait_seconds, settings.stream_comment_seconds)
+    proxy = Proxy(pool, backends, ReplyLimits(waiting, settings.client_stall_seconds))
+    router = router_of(settings, catalogue, pool.waits)
     server = ModelServer(settings, catalogue, pool, router, proxy, budget)
 
     @asynccontextmanager

@@ -18,8 +18,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from models_node.residency.decide import State
-from models_node.server.proxy import ClientGone, Forward, Proxy, StreamBroken, start, while_connected
-from models_node.server.requests import Body, parse_body, read_body
+from models_node.server import metrics
+from models_node.server.client import Client, ClientGone, ClientStalled, hang_up, start
+from models_node.server.exchange import Forward, Proxy
+from models_node.server.proxy import StreamBroken
+from models_node.server.requests import Body, parse_body, read_body, read_priority
 from models_node.server.state import ModelServer, Server
 from wire.errors import ApiError, ValidationFailed, error_of, openai_error, openai_response
 from wire.sse import iter_data
@@ -64,7 +67,7 @@ async def models(server: Server) -> dict[str, Any]:
                 "status": "loaded" if status.state is State.READY else "available",
                 "load_time": status.last_load_seconds,
             }
-            for status in await server.pool.status()
+            for status in server.pool.status()
         ]
     }
 
@@ -81,10 +84,10 @@ async def experts(server: Server) -> dict[str, Any]:
                 "total_requests": status.requests,
                 "load_count": status.loads,
                 "avg_load_time_s": status.mean_load_seconds,
-                "estimated_memory_gb": round(status.memory_bytes / 2**30, 2),
+                "estimated_memory_gb": round(status.estimated_bytes / 2**30, 2),
                 "idle_time_s": status.idle_seconds,
             }
-            for status in await server.pool.status()
+            for status in server.pool.status()
         ]
     }
 
@@ -94,13 +97,15 @@ async def generate(request: Request, server: Server) -> Response:
     arrived = time.perf_counter()
     asked = await read_body(request)
     body = parse_body(json.dumps(as_chat(asked)).encode())
-    forward = await server.forward(body, "/v1/chat/completions", "chat", arrived=arrived)
+    forward = await server.forward(
+        body, "/v1/chat/completions", "chat", priority=read_priority(request), arrived=arrived
+    )
     return GenerateReply(server.proxy, forward, stream=asked.stream)
 
 
 async def counts(server: ModelServer) -> tuple[int, int]:
     """Models in memory, models in the catalogue."""
-    statuses = await server.pool.status()
+    statuses = server.pool.status()
     return sum(status.state is State.READY for status in statuses), len(server.catalogue.models)
 
 
@@ -167,19 +172,30 @@ class GenerateReply(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends the reply; errors before its first line have OpenAI's shape."""
+        error_type = ""
+        client = Client(receive, send, self._proxy.limits.stall_seconds)
         try:
-            await while_connected(receive, self._answer(send))
+            await client.while_there(self._answer(client.send))
         except ApiError as error:
+            error_type = error.code
             await openai_response(error)(scope, receive, send)
-        except (ClientGone, StreamBroken):
-            return
+        except ClientStalled:
+            error_type = "client_stalled"
+            await hang_up(scope, receive)
+        except ClientGone:
+            error_type = "client_gone"
+        except StreamBroken as broken:
+            error_type = broken.code
+        finally:
+            seconds = time.perf_counter() - self._forward.arrived
+            metrics.answered(self._forward.operation, self._forward.entry.id, seconds, error_type)
 
     async def _answer(self, send: Send) -> None:
         forward, generated = self._forward, Generated()
         async with self._proxy.exchange(forward) as exchange:
             if not exchange.streamed:
                 raise told_by_engine(exchange.status, await exchange.whole())
-            headers = {"x-capibara6-model": forward.entry.id, "x-capibara6-route": forward.route.reason}
+            headers = forward.headers
             started = False
             try:
                 async for text in new_texts(exchange.events(), generated):
@@ -193,7 +209,7 @@ class GenerateReply(Response):
                 if not started:
                     raise
                 await send_line(send, openai_error(error), more=False)
-                raise StreamBroken(error) from None
+                raise StreamBroken(error.code) from None
             load_seconds = exchange.lease.load_seconds
         last = {
             "model": forward.entry.id,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from models_node.residency.messages import ModelStatus
-from models_node.server.proxy import Forward, ProxyReply
-from models_node.server.requests import check_messages, check_present, read_body, routing_query
+from models_node.server.proxy import ProxyReply
+from models_node.server.requests import Body, check_messages, check_present, read_body, read_priority, routing_query
 from models_node.server.state import ModelServer, Server
 
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -20,45 +21,56 @@ STARTED = int(time.time())
 @router.get("/models")
 async def models(server: Server) -> dict[str, Any]:
     """Every model of the catalogue; `status` says whether it is in memory now."""
-    return {"object": "list", "data": [listed(server, status) for status in await server.pool.status()]}
+    return {"object": "list", "data": [listed(server, status) for status in server.pool.status()]}
 
 
 @router.get("/models/{model}")
 async def model(model: str, server: Server) -> dict[str, Any]:
     entry = server.entry(model)
-    return next(listed(server, status) for status in await server.pool.status() if status.model == entry.id)
+    return next(listed(server, status) for status in server.pool.status() if status.model == entry.id)
 
 
 @router.post("/chat/completions")
 async def chat_completions(request: Request, server: Server) -> Response:
-    arrived = time.perf_counter()
-    body = await read_body(request)
-    check_messages(body)
-    return passed(server, await server.forward(body, "/v1/chat/completions", "chat", arrived=arrived))
+    return await passed(request, server, "/v1/chat/completions", "chat", check_messages)
 
 
 @router.post("/completions")
 async def completions(request: Request, server: Server) -> Response:
-    arrived = time.perf_counter()
-    body = await read_body(request)
-    check_present(body, "prompt")
-    return passed(server, await server.forward(body, "/v1/completions", "text_completion", arrived=arrived))
+    return await passed(
+        request, server, "/v1/completions", "text_completion", lambda body: check_present(body, "prompt")
+    )
 
 
 @router.post("/responses")
 async def responses(request: Request, server: Server) -> Response:
-    arrived = time.perf_counter()
-    body = await read_body(request)
-    check_present(body, "input")
-    return passed(server, await server.forward(body, "/v1/responses", "responses", arrived=arrived))
+    return await passed(request, server, "/v1/responses", "responses", lambda body: check_present(body, "input"))
 
 
 @router.post("/embeddings")
 async def embeddings(request: Request, server: Server) -> Response:
+    """By the model asked for, else by the most important one that embeds."""
+    return await passed(
+        request, server, "/v1/embeddings", "embeddings", lambda body: check_present(body, "input"), embeds=True
+    )
+
+
+async def passed(
+    request: Request,
+    server: ModelServer,
+    path: str,
+    operation: str,
+    check: Callable[[Body], None],
+    *,
+    embeds: bool = False,
+) -> Response:
+    """Whatever the chosen model's engine answers. operation: OpenTelemetry's name of what is done."""
     arrived = time.perf_counter()
+    priority = read_priority(request)
     body = await read_body(request)
-    check_present(body, "input")
-    return passed(server, await server.forward(body, "/v1/embeddings", "embeddings", arrived=arrived))
+    check(body)
+    forward = await server.forward(body, path, operation, priority=priority, arrived=arrived, embeds=embeds)
+    return ProxyReply(server.proxy, forward)
 
 
 @router.post("/route")
@@ -92,7 +104,3 @@ def listed(server: ModelServer, status: ModelStatus) -> dict[str, Any]:
         "state": status.state.value,
         "status": "loaded" if status.state.value == "ready" else "available",
     }
-
-
-def passed(server: ModelServer, forward: Forward) -> Response:
-    return ProxyReply(server.proxy, forward)

@@ -12,9 +12,16 @@ from typing import Any, NoReturn
 
 from starlette.requests import Request
 
+from models_node.catalogue import ModelEntry
+from models_node.errors import prompt_too_long
+from models_node.residency.decide import Priority
 from models_node.routing.router import RoutingQuery
 from wire.errors import InvalidRequest, ValidationFailed
 
+PRIORITY_HEADER = "x-capibara6-priority"
+# No vocabulary we know has a longer token than 128 characters (runs of spaces, in tiktoken's and Qwen's).
+LONGEST_TOKEN_CHARS = 256
+TRUNCATING = ("truncate_prompt_tokens", "truncation")  # who asks for it gets a prompt that fits
 IMAGE_PARTS = frozenset({"image_url", "input_image", "image", "image_pil", "image_embeds"})
 
 
@@ -34,11 +41,14 @@ class Body:
     def stream(self) -> bool:
         return self.content.get("stream") is True
 
-    def addressed_to(self, model: str) -> bytes:
-        """The body for a backend that knows the model as `model`: untouched where it says so already."""
-        if self.content.get("model") == model:
+    def addressed_to(self, model: str, **fields: Any) -> bytes:
+        """The body for a backend that knows the model as `model`: untouched where it says so already. fields: what is
+        said beside it, whatever the client said.
+        """
+        said = {"model": model, **fields}
+        if all(self.content.get(name) == value for name, value in said.items()):
             return self.raw
-        return json.dumps({**self.content, "model": model}, separators=(",", ":")).encode()
+        return json.dumps({**self.content, **said}, separators=(",", ":")).encode()
 
 
 async def read_body(request: Request) -> Body:
@@ -87,6 +97,56 @@ def check_messages(body: Body) -> None:
 def check_present(body: Body, name: str) -> None:
     if body.content.get(name) is None:
         raise InvalidRequest(f"`{name}` is missing", code="missing_field", param=name)
+
+
+def read_priority(request: Request) -> Priority:
+    """The header `x-capibara6-priority`; interactive where it is missing. Raises InvalidRequest naming it."""
+    asked = request.headers.get(PRIORITY_HEADER)
+    if asked is None:
+        return Priority.INTERACTIVE
+    try:
+        return Priority(asked.strip().lower())
+    except ValueError:
+        known = " or ".join(priority.value for priority in Priority)
+        raise InvalidRequest(
+            f"the header {PRIORITY_HEADER} must be {known}, not {asked!r}",
+            code="invalid_priority",
+            param=PRIORITY_HEADER,
+        ) from None
+
+
+def check_length(body: Body, entry: ModelEntry) -> None:
+    """Refuses what cannot fit whatever the tokenizer, before anything is loaded for it. Raises InvalidRequest."""
+    if len(body.raw) <= entry.context_length or any(body.content.get(name) for name in TRUNCATING):
+        return
+    at_least = fewest_tokens(body.content)
+    if at_least > entry.context_length:
+        raise prompt_too_long(entry.id, entry.context_length, at_least)
+
+
+def fewest_tokens(content: dict[str, Any]) -> int:
+    """Tokens that the longest prompt of a request has at least: its numbers of tokens, or its text in the longest
+    tokens there are. A list of prompts is as many prompts; messages are one.
+    """
+    prompts: list[int] = []
+    for name in ("prompt", "input"):
+        value = content.get(name)
+        if isinstance(value, str):
+            prompts.append(-(-len(value) // LONGEST_TOKEN_CHARS))
+        elif isinstance(value, list):
+            if value and all(isinstance(token, int) for token in value):
+                prompts.append(len(value))
+            for item in value:
+                if isinstance(item, str):
+                    prompts.append(-(-len(item) // LONGEST_TOKEN_CHARS))
+                elif isinstance(item, list):
+                    prompts.append(len(item))
+    for name in ("messages", "input"):
+        value = content.get(name)
+        messages = [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+        said = sum(len(text) for message in messages for text in _parts(message.get("content"))[0])
+        prompts.append(-(-said // LONGEST_TOKEN_CHARS))
+    return max(prompts, default=0)
 
 
 def routing_query(body: Body) -> RoutingQuery:

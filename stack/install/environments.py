@@ -24,7 +24,7 @@ EnvironmentName = Literal["models", "services", "dev"]
 
 TORCH = "torch==2.13.0"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-TESTS_ONLY = ("pytest", "pluggy", "iniconfig", "pytest-asyncio", "pytest-timeout")
+TESTS_ONLY = ("hypothesis", "sortedcontainers", "pytest", "pluggy", "iniconfig", "pytest-asyncio", "pytest-timeout")
 
 
 @dataclass(frozen=True, slots=True)

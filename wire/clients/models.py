@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +12,27 @@ import httpx
 
 from wire.clients.base import ServiceClient, error_from_body
 from wire.context import outgoing_headers
-from wire.errors import ApiError, UpstreamFailed
+from wire.errors import ApiError, UpstreamFailed, error_of
 from wire.sse import iter_data
 
+WAITED = "capibara6 waited "
+# Of errors that may come after a stream's status has gone out; any other is the model's own failure (502).
+STATUS_BY_CODE = {
+    "queue_full": 429,
+    "queue_timeout": 503,
+    "out_of_memory": 503,
+    "engine_unavailable": 503,
+    "server_stopping": 503,
+    "load_timeout": 504,
+}
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class ChatStream:
     """A chat completion under way.
 
-    model: who answers. route: why it was chosen. queue_ms, load_ms: what the request waited for, as the server says.
+    model: who answers. route: why it was chosen. queue_ms, load_ms: what the request waited for, as the server says;
+    of a long wait it says so only when the answer begins, with the first chunk.
     chunks: OpenAI `chat.completion.chunk` objects; raises ApiError for an error event, UpstreamFailed when the
     stream ends without `[DONE]`.
     """
@@ -30,6 +42,12 @@ class ChatStream:
     queue_ms: float | None
     load_ms: float | None
     chunks: AsyncIterator[dict[str, Any]]
+
+    def hear(self, comment: str) -> None:
+        """A comment of the stream: `capibara6 waited queue_ms=… load_ms=…` is what the headers left too early for."""
+        if comment.startswith(WAITED):
+            told = dict(pair.split("=", 1) for pair in comment.removeprefix(WAITED).split() if "=" in pair)
+            self.queue_ms, self.load_ms = _milliseconds(told.get("queue_ms")), _milliseconds(told.get("load_ms"))
 
 
 class ModelServerClient(ServiceClient):
@@ -51,18 +69,23 @@ class ModelServerClient(ServiceClient):
             async with self._http.stream("POST", "/v1/chat/completions", content=body, headers=sent) as reply:
                 if reply.status_code >= 400:
                     raise error_from_body(self.name, reply.status_code, await reply.aread(), reply.headers)
-                yield ChatStream(
+
+                def hear(comment: str) -> None:
+                    stream.hear(comment)
+
+                stream = ChatStream(
                     reply.headers.get("x-capibara6-model", ""),
                     reply.headers.get("x-capibara6-route", ""),
                     _milliseconds(reply.headers.get("x-capibara6-queue-ms")),
                     _milliseconds(reply.headers.get("x-capibara6-load-ms")),
-                    self._chunks(reply),
+                    self._chunks(reply, hear),
                 )
+                yield stream
         except httpx.HTTPError as error:
             raise self.unreachable(error) from error
 
-    async def _chunks(self, reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-        async for data in iter_data(reply.aiter_raw()):
+    async def _chunks(self, reply: httpx.Response, hear: Callable[[str], None]) -> AsyncIterator[dict[str, Any]]:
+        async for data in iter_data(reply.aiter_raw(), hear):
             if data == "[DONE]":
                 return
             chunk = json.loads(data)
@@ -86,10 +109,13 @@ class ModelServerClient(ServiceClient):
 
 
 def _streamed_error(told: Any) -> ApiError:
+    """An error that came as an event: its status was spoken for by then, and is known by its code."""
     error = told if isinstance(told, dict) else {"message": str(told)}
-    return UpstreamFailed(
+    code = str(error.get("code") or "model_failed")
+    return error_of(
+        STATUS_BY_CODE.get(code, 502),
         str(error.get("message") or "The model failed."),
-        code=str(error.get("code") or "model_failed"),
+        code=code,
         retry_after_seconds=1,
     )
 

@@ -16,8 +16,10 @@ import uvicorn
 from aiohttp import web
 
 from models_node.catalogue import Catalogue, ModelEntry, parse_catalogue
+from models_node.residency.measuring import Measurement
 from models_node.server.app import assemble
 from stack.settings import Settings
+from wire.serve import AbortableProtocol
 
 LIMIT_SECONDS = 10.0
 ENTRY = """
@@ -50,6 +52,7 @@ class ScriptedEngine:
         self.seen: list[tuple[dict[str, str], Any]] = []
         self.stopped = False
         self.slow_start = False
+        self.can_sleep = False
         self._died = asyncio.Event()
         self._script = script
         self._runner: web.AppRunner | None = None
@@ -86,6 +89,15 @@ class ScriptedEngine:
             await self._runner.cleanup()
         self.stopped = True
 
+    async def sleep(self, level: int) -> None:
+        raise NotImplementedError
+
+    async def wake(self) -> None:
+        raise NotImplementedError
+
+    def measure(self) -> Measurement:
+        return Measurement(0, 0)
+
     def memory_bytes(self) -> int:
         return 0
 
@@ -106,6 +118,9 @@ class Launcher:
     def close(self) -> None:
         pass
 
+    def shared_bytes(self) -> int:
+        return 0
+
     async def launch(self, entry: ModelEntry) -> ScriptedEngine:
         engine = ScriptedEngine(entry, self.folder / f"{len(self.engines)}", self.script)
         engine.slow_start = self.slow_start
@@ -124,7 +139,10 @@ async def serving(
     with socket.socket(proto=socket.IPPROTO_TCP) as listener:  # asyncio sends at once only where it sees this
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on", timeout_graceful_shutdown=2))
+        config = uvicorn.Config(
+            app, http=AbortableProtocol, log_config=None, lifespan="on", timeout_graceful_shutdown=2
+        )
+        server = uvicorn.Server(config)
         running = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             base = f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -106,7 +106,7 @@ def test_weights_are_found_under_home_or_where_an_absolute_path_says(tmp_path: P
     assert weights_path(entry("package:smollm2-135m-instruct"), tmp_path) == tmp_path / "weights/SmolLM2-135M-Instruct"
     assert weights_path(entry("phi"), tmp_path) == tmp_path / "weights/phi"
     assert weights_path(entry("/models/phi"), tmp_path) == Path("/models/phi")
-    assert missing_weights(entry("phi"), tmp_path) == f"no weights in {tmp_path}/weights/phi"
+    assert str(missing_weights(entry("phi"), tmp_path)).startswith(f"no weights in {tmp_path}/weights/phi: ")
     (tmp_path / "weights/phi").mkdir(parents=True)
     (tmp_path / "weights/phi/config.json").write_text("{}")
     assert missing_weights(entry("phi"), tmp_path) is None

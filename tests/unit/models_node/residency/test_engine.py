@@ -1,4 +1,4 @@
-"""How an engine is called: its command line, its surroundings, its folder."""
+"""The launcher before any engine: which way they start, and what it clears away."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from models_node.catalogue import parse_catalogue
-from models_node.residency.engine import VllmLauncher, engine_command, engine_environment, last_error
+from models_node.errors import EngineFailed
+from models_node.profiles import Profile, profiles
+from models_node.residency.engine import TESTED_VLLM, VllmLauncher, no_fork, sleeps
+from stack.errors import ConfigurationError
 from stack.paths import run_directory
 from stack.settings import Settings
 
@@ -16,9 +19,6 @@ CATALOGUE = parse_catalogue(
 default = "a"
 [limits]
 memory_budget = "4 GiB"
-[engine]
-arguments = ["--dtype", "float32"]
-environment = { OMP_NUM_THREADS = "1", SHARED = "all" }
 [[models]]
 id = "a"
 domain = "general"
@@ -26,45 +26,11 @@ description = ""
 context_length = 1
 weights = "w"
 memory_estimate = 1
-engine_arguments = ["--max-model-len", "64"]
-environment = { SHARED = "own" }
-[[models]]
-id = "far"
-domain = "general"
-description = ""
-context_length = 1
-remote_url = "https://far"
-remote_key_env = "FAR_KEY"
 """,
     "test",
 )
-ENTRY = CATALOGUE.models[0]
-HOME = Path("/home/x/var")
-
-
-def test_an_engine_serves_its_id_on_its_socket_with_common_then_own_arguments() -> None:
-    command = engine_command(ENTRY, CATALOGUE, HOME, Path("/run/1/http"))
-    assert command[command.index("--model") :] == [
-        "--model", "/home/x/var/weights/w", "--served-model-name", "a", "--uds", "/run/1/http",
-        "--disable-uvicorn-access-log", "--dtype", "float32", "--max-model-len", "64",
-    ]  # fmt: skip
-
-
-def test_it_is_offline_silent_and_sees_no_secret_of_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CAPIBARA6_SECRET_OPERATOR_KEY", "k3y-of-ours")
-    monkeypatch.setenv("CAPIBARA6_DATABASE_URL", "postgres://k3y-of-ours")
-    monkeypatch.setenv("FAR_KEY", "k3y-of-ours")
-    monkeypatch.setenv("CAPIBARA6_STACK_ID", "abc")
-    monkeypatch.setenv("VLLM_USE_SOMETHING", "1")
-    environment = engine_environment(ENTRY, CATALOGUE, HOME, Path("/run/1"))
-    assert not any("k3y-of-ours" in value for value in environment.values())
-    assert environment["CAPIBARA6_STACK_ID"] == "abc"
-    assert (environment["HF_HUB_OFFLINE"], environment["VLLM_NO_USAGE_STATS"], environment["DO_NOT_TRACK"]) == (
-        "1",
-    ) * 3
-    assert (environment["OMP_NUM_THREADS"], environment["SHARED"]) == ("1", "own")
-    assert "VLLM_USE_SOMETHING" not in environment
-    assert environment["TMPDIR"] == "/run/1"
+TESTED = min(TESTED_VLLM)
+CPU = Profile(name="x86-cpu", fork=True)
 
 
 @pytest.mark.parametrize("below", ["h", "deep/" * 30])
@@ -72,19 +38,42 @@ def test_preparing_clears_what_engines_left_and_nothing_else_of_the_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    settings = Settings(home=tmp_path / below)
+    settings = Settings(home=tmp_path / below, engine_start="spawn")
     run = run_directory(settings)
     (run / "supervisor").touch()
     (run / "engines" / "1").mkdir(parents=True)
     launcher = VllmLauncher(settings, CATALOGUE)
     assert launcher.prepare() == []
     assert (run / "supervisor").exists() and list((run / "engines").iterdir()) == []
+    assert launcher.shared_bytes() == 0
     launcher.close()
     assert (run / "supervisor").exists() and not (run / "engines").exists()
 
 
-def test_the_last_error_of_a_log_is_found(tmp_path: Path) -> None:
-    log = tmp_path / "a.log"
-    assert last_error(log) == ""
-    log.write_text("fine\nTraceback\nValueError: too long\nbye\n")
-    assert last_error(log) == "ValueError: too long"
+async def test_missing_weights_are_told_before_anything_starts(tmp_path: Path) -> None:
+    launcher = VllmLauncher(Settings(home=tmp_path, engine_start="spawn"), CATALOGUE)
+    with pytest.raises(EngineFailed, match="no weights"):
+        await launcher.launch(CATALOGUE.models[0])
+
+
+def test_engines_are_forked_with_a_tested_vllm_only_unless_told_to() -> None:
+    assert no_fork("auto", CPU, TESTED) == ""
+    assert "9.9.9" in no_fork("auto", CPU, "9.9.9")
+    assert no_fork("fork", CPU, "9.9.9") == ""
+    assert "(none)" in no_fork("auto", CPU, "")
+
+
+def test_engines_are_not_forked_on_cuda_or_when_told_not_to() -> None:
+    assert "cuda" in no_fork("fork", profiles()["cuda"], TESTED)
+    assert "spawn" in no_fork("spawn", CPU, TESTED)
+
+
+def test_an_unknown_profile_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="CAPIBARA6_HARDWARE_PROFILE"):
+        VllmLauncher(Settings(home=tmp_path, hardware_profile="abacus"), CATALOGUE)
+
+
+def test_the_last_word_on_sleep_mode_counts() -> None:
+    assert sleeps(["--enable-sleep-mode"])
+    assert not sleeps(["--enable-sleep-mode", "--no-enable-sleep-mode"])
+    assert not sleeps([])

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from models_node.catalogue import ModelEntry
-from models_node.errors import EngineFailed, EngineStartTimedOut
-from models_node.residency.decide import State
-from models_node.residency.messages import Lease, ModelStatus, PoolLimits
+from models_node.errors import EngineFailed, EngineStartTimedOut, MissingWeights, ReleaseFailed
+from models_node.residency.decide import Priority, State
+from models_node.residency.limits import ResidencyLimits
+from models_node.residency.measuring import Measurement
+from models_node.residency.messages import Lease, ModelStatus
 from models_node.residency.pool import Pool
 from wire.errors import ApiError
 
@@ -33,6 +35,10 @@ class FakeEngine:
         self.may_stop.set()
         self.stops = 0
         self.stopped = False
+        self.releases_badly = 0
+        self.can_sleep = False
+        self.level: int | None = None
+        self.private_bytes = entry.memory_bytes
 
     @property
     def socket(self) -> Path:
@@ -58,10 +64,22 @@ class FakeEngine:
     async def stop(self) -> None:
         self.stops += 1
         await self.may_stop.wait()
+        if self.releases_badly:
+            self.releases_badly -= 1
+            raise ReleaseFailed("process 7 does not end")
         self.stopped = True
 
+    async def sleep(self, level: int) -> None:
+        self.level, self.private_bytes = level, 0
+
+    async def wake(self) -> None:
+        self.level, self.private_bytes = None, self.entry.memory_bytes
+
+    def measure(self) -> Measurement:
+        return Measurement(self.private_bytes, self.private_bytes)
+
     def memory_bytes(self) -> int:
-        return 0
+        return self.private_bytes
 
 
 class FakeLauncher:
@@ -69,6 +87,10 @@ class FakeLauncher:
         self.at_once = at_once
         self.engines: list[FakeEngine] = []
         self.refusal: EngineFailed | None = None
+        self.can_sleep = False
+
+    def shared_bytes(self) -> int:
+        return 0
 
     def prepare(self) -> list[int]:
         return []
@@ -80,6 +102,7 @@ class FakeLauncher:
         if self.refusal:
             raise self.refusal
         engine = FakeEngine(entry, len(self.engines))
+        engine.can_sleep = self.can_sleep
         if self.at_once:
             engine.becomes_ready.set()
         self.engines.append(engine)
@@ -102,15 +125,31 @@ class Heard:
     def evicted(self, model: str) -> None:
         self.events.append(("evicted", model))
 
+    def wedged(self, model: str) -> None:
+        self.events.append(("wedged", model))
+
     def gone(self, model: str, socket: Path | None) -> None:
         self.events.append(("gone", model))
+
+
+class FakeProber:
+    """Answers, but for as many probes as it is told to lose."""
+
+    def __init__(self) -> None:
+        self.to_lose = 0
+        self.probes = 0
+
+    async def probe(self, entry: ModelEntry, socket: Path) -> None:
+        self.probes += 1
+        if self.to_lose:
+            self.to_lose -= 1
+            raise EngineFailed("no token came within 0 s of a probe")
 
 
 class House:
     """A pool of models a, b, c of 3 GiB each, `huge` that never fits, and a remote one."""
 
-    def __init__(self, *, at_once: bool, budget: int, queue_limit: int, queue_timeout: float, keep_alive: float,
-                 max_concurrent: int) -> None:  # fmt: skip
+    def __init__(self, *, at_once: bool, keep_alive: float, max_concurrent: int, limits: ResidencyLimits) -> None:
         def local(model: str, memory: int) -> ModelEntry:
             return ModelEntry(
                 id=model, domain="general", description="", context_length=1, weights="w", memory_estimate=memory,
@@ -121,10 +160,13 @@ class House:
         entries = [*(local(model, 3 * GIB) for model in "abc"), local("huge", 99 * GIB), remote]
         self.launcher = FakeLauncher(at_once=at_once)
         self.heard = Heard()
-        self.pool = Pool(entries, self.launcher, PoolLimits(budget, queue_limit, queue_timeout), self.heard)
+        self.prober = FakeProber()
+        self.pool = Pool(entries, self.launcher, limits, self.heard, self.prober)
 
     async def status(self, model: str) -> ModelStatus:
-        return next(status for status in await self.pool.status() if status.model == model)
+        """After whatever the pool has been told by now."""
+        await asyncio.sleep(0.001)
+        return next(status for status in self.pool.status() if status.model == model)
 
     async def until(self, model: str, condition: Callable[[ModelStatus], bool]) -> ModelStatus:
         """Waits for a condition on a model's status, with a limit."""
@@ -155,10 +197,11 @@ async def house(
     queue_timeout: float = 60,
     keep_alive: float = 60,
     max_concurrent: int = 4,
+    **limits: float,
 ) -> AsyncIterator[House]:
     made = House(
-        at_once=at_once, budget=budget, queue_limit=queue_limit, queue_timeout=queue_timeout, keep_alive=keep_alive,
-        max_concurrent=max_concurrent,
+        at_once=at_once, keep_alive=keep_alive, max_concurrent=max_concurrent,
+        limits=ResidencyLimits(budget, queue_limit, queue_timeout, **limits),  # type: ignore[arg-type]
     )  # fmt: skip
     made.pool.start()
     try:
@@ -376,21 +419,23 @@ async def test_a_start_that_takes_too_long_is_a_504() -> None:
 
 async def test_an_engine_that_cannot_even_be_started_is_told() -> None:
     async with house() as h:
-        h.launcher.refusal = EngineFailed("no weights in /nowhere")
+        h.launcher.refusal = MissingWeights("no weights in /nowhere")
         assert "no weights in /nowhere" in (await refused(h.asking("a"))).detail
         h.launcher.refusal = None
         await h.pool.load("a")
 
 
-async def test_death_while_serving_makes_it_cold_tells_who_waits_and_the_next_request_loads_again() -> None:
+async def test_death_while_serving_makes_it_cold_and_who_waits_is_served_by_the_next_engine() -> None:
     async with house(max_concurrent=1) as h:
-        async with h.pool.lease("a"):
-            waiting = h.asking("a")
-            await h.until("a", lambda status: status.waiting == 1)
-            h.launcher.of("a").dies.set()
-            assert (await refused(waiting)).code == "engine_died"
-        await h.until_state("a", State.COLD)
-        assert (await h.pool.load("a")).socket == Path("/fake/1")
+        with pytest.raises(ConnectionError):
+            async with h.pool.lease("a"):
+                waiting = h.asking("a")
+                await h.until("a", lambda status: status.waiting == 1)
+                h.launcher.of("a").dies.set()
+                await h.until("a", lambda status: status.loads == 2)
+                raise ConnectionError  # as the proxy sees it
+        assert (await waiting).socket == Path("/fake/1")
+        assert (await h.status("a")).loads == 2
 
 
 async def test_an_engine_that_says_it_is_dead_gets_no_more_requests() -> None:
@@ -418,14 +463,14 @@ async def test_a_busy_engine_is_kept_beyond_its_keep_alive() -> None:
         await h.until_state("a", State.COLD)
 
 
-async def test_unload_frees_an_idle_model_and_refuses_a_busy_one() -> None:
+async def test_unload_frees_an_idle_model_and_waits_for_a_busy_one() -> None:
     async with house() as h:
         await h.pool.unload("a")  # cold already
         async with h.pool.lease("a"):
-            with pytest.raises(ApiError) as caught:
-                await h.pool.unload("a")
-            assert caught.value.status == 409
-        await h.pool.unload("a")
+            unloading = asyncio.create_task(h.pool.unload("a"))
+            await h.until("a", lambda status: status.draining)
+            assert not unloading.done()
+        await unloading
         assert h.launcher.of("a").stopped
         assert (await h.status("a")).state is State.COLD
 
@@ -473,7 +518,6 @@ async def test_stopping_in_the_middle_of_everything_leaves_nothing_and_nobody_ha
         for task in (loading, queued, blocked):
             assert (await refused(task)).code == "server_stopping"
         assert (await refused(h.asking("a"))).code == "server_stopping"
-        assert await h.pool.status() == ()
         await h.pool.stop()
 
 
@@ -492,3 +536,96 @@ async def test_cancelling_an_engines_task_twice_still_stops_it_to_the_end() -> N
         await unloading
         assert engine.stopped
         assert engine.stops == 1
+
+
+async def test_what_an_engine_takes_is_measured_after_its_load() -> None:
+    async with house() as h:
+        await h.pool.load("a")
+        h.launcher.of("a").private_bytes = 2 * GIB
+        await h.pool.unload("a")
+        await h.pool.load("a")
+        status = await h.until("a", lambda status: status.measured_bytes is not None)
+        assert status.charged_bytes == status.measured_bytes
+        assert h.pool.ledger().held_bytes == status.charged_bytes
+
+
+async def test_an_engine_that_is_not_gone_is_stopped_again_and_keeps_its_memory_until_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("models_node.residency.lifecycle.RELEASE_RETRY_SECONDS", 0.05)
+    async with house(budget=3 * GIB) as h:
+        await h.pool.load("a")
+        h.launcher.of("a").releases_badly = 1
+        asking = h.asking("b")
+        status = await h.until("a", lambda status: status.stuck is not None)
+        assert status.charged_bytes == 3 * GIB
+        assert (await h.status("b")).state is State.COLD
+        assert (await asking).model == "b"
+        assert h.launcher.engines[0].stops == 2
+
+
+async def test_a_stop_is_not_held_up_by_an_engine_that_cannot_be_ended() -> None:
+    async with house() as h:
+        await h.pool.load("a")
+        h.launcher.of("a").releases_badly = 1
+        async with asyncio.timeout(LIMIT_SECONDS):
+            await h.pool.stop()
+        h.launcher.of("a").stopped = True
+
+
+async def test_a_wedged_engine_is_replaced_and_told_of() -> None:
+    async with house(quiet_seconds=0.05) as h:
+        with pytest.raises(ConnectionError):
+            async with h.pool.lease("a"):
+                await h.until("a", lambda status: status.verified)
+                h.prober.to_lose = 1
+                await h.until("a", lambda _: ("wedged", "a") in h.heard.events)
+                raise ConnectionError
+        status = await h.until("a", lambda status: status.loads == 2 and not status.wedged)
+        assert status.state is State.READY
+
+
+async def test_output_that_is_heard_keeps_an_engine_from_being_probed() -> None:
+    async with house(quiet_seconds=0.2) as h, h.pool.lease("a") as lease:
+        await h.until("a", lambda status: h.prober.probes == 1)  # the one after the load
+        for _ in range(40):
+            lease.heard()
+            await asyncio.sleep(0.01)
+        assert h.prober.probes == 1
+        await h.until("a", lambda status: h.prober.probes > 1)
+
+
+async def test_sleeping_engines_wake_for_the_next_request() -> None:
+    async with house(budget=3 * GIB) as h:
+        h.launcher.can_sleep = True
+        await h.pool.load("a")
+        await h.pool.load("b")
+        assert (await h.status("a")).state is State.ASLEEP
+        assert h.launcher.engines[0].level == 2  # there is no main memory set apart for weights
+        await h.pool.load("a")
+        status = await h.status("a")
+        assert (status.loads, status.wakes) == (1, 1)
+
+
+async def test_batch_requests_may_fill_half_of_the_queue() -> None:
+    async with house(at_once=False, queue_limit=2) as h:
+        batch = asyncio.create_task(h.pool.lease("a", Priority.BATCH).__aenter__())
+        await h.launched(1)
+        second = asyncio.create_task(h.pool.lease("a", Priority.BATCH).__aenter__())
+        assert (await refused(second)).code == "queue_full"
+        person = h.asking("a")
+        await h.until("a", lambda status: status.waiting == 2)
+        h.launcher.of("a").becomes_ready.set()
+        await asyncio.gather(batch, person)
+
+
+async def test_waits_and_progress_tell_what_to_expect() -> None:
+    async with house(at_once=False) as h:
+        assert h.pool.waits()["a"] > 0
+        asking = h.asking("a")
+        await h.launched(1)
+        assert h.pool.progress("a").phase == "loading"
+        h.launcher.of("a").becomes_ready.set()
+        await asking
+        assert h.pool.waits()["a"] == 0
+        assert h.pool.progress("a").phase == "ready"

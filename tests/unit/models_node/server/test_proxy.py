@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import aiohttp
 import pytest
 
 from models_node.catalogue import ModelEntry
+from models_node.residency.decide import Priority
 from models_node.residency.messages import Lease
 from models_node.residency.pool import Pool
 from models_node.routing.router import Route
-from models_node.server.proxy import Backends, Forward, Proxy, means_gone
+from models_node.server.backends import Backends
+from models_node.server.exchange import Forward, Proxy, ReplyLimits
+from models_node.server.waiting import WaitingTimes
 from wire.errors import UpstreamFailed
 
 ENTRY = ModelEntry(id="a", domain="general", description="", context_length=1, weights="w", memory_estimate=1)
+
+LIMITS = ReplyLimits(WaitingTimes(1, 1), 1)
 
 
 class OneLease:
     """A pool with one engine, which notes what it is told of it."""
 
     def __init__(self, socket: Path) -> None:
-        self.given = Lease("a", socket, 0.0, 0.0)
+        self.given = Lease("a", socket, 0.0, 0.0, lambda: None, 1)
         self.told: list[Lease] = []
 
-    def lease(self, model: str) -> OneLease:
+    def lease(self, model: str, priority: Priority) -> OneLease:
         return self
 
     async def __aenter__(self) -> Lease:
@@ -43,10 +46,10 @@ class OneLease:
 
 async def ask(pool: OneLease) -> None:
     backends = Backends()
-    route = cast(Route, None)
+    route = Route("a", "general", "asked")
     forward = Forward("/v1/chat/completions", "chat", b"{}", False, route, ENTRY, time.perf_counter())
     try:
-        async with asyncio.timeout(5), Proxy(cast(Pool, pool), backends).exchange(forward) as exchange:
+        async with asyncio.timeout(5), Proxy(cast(Pool, pool), backends, LIMITS).exchange(forward) as exchange:
             await exchange.whole()
     finally:
         await backends.close()
@@ -77,19 +80,3 @@ async def test_and_of_one_that_ends_before_its_reply_but_not_in_the_middle_of_on
         server.close()
         await server.wait_closed()
     assert bool(pool.told) is told
-
-
-@pytest.mark.parametrize(
-    ("error", "gone"),
-    [
-        (aiohttp.ServerDisconnectedError(), True),
-        (aiohttp.ClientOSError(errno.ECONNRESET, "reset"), True),
-        (ConnectionResetError(), True),
-        (aiohttp.ClientOSError(errno.EMFILE, "too many open files"), False),
-        (aiohttp.ClientOSError(errno.EAGAIN, "its backlog is full"), False),
-        (aiohttp.ConnectionTimeoutError(), False),
-        (aiohttp.ClientPayloadError(), False),
-    ],
-)
-def test_a_busy_engine_or_our_own_limits_are_no_death(error: Any, gone: bool) -> None:
-    assert means_gone(error) is gone

@@ -1,0 +1,34 @@
+"""Who may even wait: bounds of the queues, and what can never fit."""
+
+from __future__ import annotations
+
+from models_node.errors import out_of_memory, queue_full
+from models_node.residency.decide import State
+from models_node.residency.ledger import Ledger
+from models_node.residency.limits import ResidencyLimits
+from models_node.residency.slots import Slot
+from wire.errors import ApiError
+
+BATCH_SHARE = 2  # batch requests may take one half of each queue, so that people find a place
+
+
+def refusal(
+    slot: Slot, ledger: Ledger, limits: ResidencyLimits, *, waiting: int, pinned_bytes: int, batch: bool
+) -> ApiError | None:
+    """Why the request is turned away at the door, or None.
+
+    waiting: requests that wait now, over all models. pinned_bytes: what other, pinned models hold for good.
+    """
+    entry = slot.entry
+    if not entry.remote:
+        needed = ledger.measured(entry.id) or entry.memory_bytes
+        if needed > ledger.usable_bytes - pinned_bytes:
+            return out_of_memory(entry.id, needed, ledger.usable_bytes - pinned_bytes, pinned=pinned_bytes > 0)
+    share = BATCH_SHARE if batch else 1
+    if waiting < max(1, limits.queue_limit // share) and len(slot.waiting) < max(1, entry.max_waiting // share):
+        return None
+    places = entry.batch_places if batch else entry.max_concurrent
+    free = slot.state is State.READY and not (slot.draining or slot.retiring or slot.waiting)
+    if free and len(slot.in_flight) < places:
+        return None  # it does not have to wait at all
+    return queue_full(len(slot.waiting), waiting, batch=batch)
