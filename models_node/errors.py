@@ -22,6 +22,7 @@ from stack.errors import ConfigurationError, InstallError
 from wire.errors import (
     ApiError,
     DeadlineExceeded,
+    InvalidRequest,
     NotFound,
     TooManyRequests,
     Unavailable,
