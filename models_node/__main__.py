@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
-WORDS = {"models": "models_node.commands"}  # modules with `main(arguments) -> exit status`
+# Modules with `main(arguments) -> exit status`.
+WORDS = {"models": "models_node.commands", "routes": "models_node.routing.command"}
 
 
 def main(arguments: list[str]) -> int:

@@ -7,6 +7,8 @@ EngineFailed              an engine's process ended, or never became ready: told
     EngineStartTimedOut   it was given its time and did not answer
     EngineOutOfMemory     it asked for more memory than there was
     MissingWeights        there is nothing to load
+RouterUnavailable         the router's encoder or head cannot be loaded: it goes on with facts and the default
+RoutingTextsError         texts that the router is to learn from or be judged by are not as they should be
 ReleaseFailed             an engine was stopped, but its processes or memory are not seen to be gone
 
 Errors that go to a client are `wire.errors.ApiError`s; the functions below make those of this room, so that their
@@ -26,6 +28,7 @@ from wire.errors import (
     TooManyRequests,
     Unavailable,
     UpstreamFailed,
+    ValidationFailed,
 )
 
 
@@ -57,6 +60,14 @@ class MissingWeights(EngineFailed):
     """`str(error)` names the folder that is missing and what to do. Nothing crashed: it counts for no breaker."""
 
 
+class RouterUnavailable(Exception):
+    """`str(error)` says what is missing. Requests are then routed without looking at their meaning."""
+
+
+class RoutingTextsError(ConfigurationError):
+    """`str(error)` is one line that names the file and its line."""
+
+
 class ReleaseFailed(Exception):
     """`str(error)` says what is left of the engine. Its memory stays charged until it is seen to be gone."""
 
@@ -67,7 +78,7 @@ def model_not_found(model: str, known: Iterable[str]) -> ApiError:
 
 
 def no_vision_model(detail: str) -> ApiError:
-    return InvalidRequest(detail, code="no_vision_model", param="messages")
+    return ValidationFailed(detail, code="no_vision_model", param="messages")
 
 
 def queue_full(here: int, everywhere: int, *, batch: bool = False) -> ApiError:

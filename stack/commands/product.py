@@ -1,4 +1,4 @@
-"""env, chat, models, doctor."""
+"""env, chat, models, routes, doctor."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 
 from stack.doctor import examine
 from stack.errors import ServiceFailed
@@ -44,9 +45,18 @@ def chat(given: argparse.Namespace) -> int:
 
 def models(given: argparse.Namespace) -> int:
     """The catalogue's own command, in the models environment, which is made if it is missing."""
+    return _in_models_node("models", given.arguments)
+
+
+def routes(given: argparse.Namespace) -> int:
+    """The router's own command, in the same environment."""
+    return _in_models_node("routes", given.arguments)
+
+
+def _in_models_node(word: str, arguments: Sequence[str]) -> int:
     settings = read_settings()
     install(settings, ["models"])
-    command = [str(environment_python(settings, "models")), "-m", "models_node", "models", *given.arguments]
+    command = [str(environment_python(settings, "models")), "-m", "models_node", word, *arguments]
     return subprocess.run(command, check=False, env=_environment(settings)).returncode
 
 

@@ -66,7 +66,7 @@ def test_production_with_loopback_is_refused_before_anything_starts(
     assert "loopback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("word", ["models"])
+@pytest.mark.parametrize("word", ["models", "routes"])
 def test_product_commands_get_all_of_their_words_and_give_their_status_back(
     word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
