@@ -109,7 +109,7 @@ class PlainLru(Rules):
 
 
 class OllamaRules(Rules):
-    """"If there is insufficient available memory to load a new model request while one or more models are already
+    """ "If there is insufficient available memory to load a new model request while one or more models are already
     loaded, all new requests will be queued until the new model can be loaded. As prior models become idle, one or more
     will be unloaded to make room [...] Queued requests will be processed in order." Five minutes of keep-alive."""
 
@@ -128,7 +128,7 @@ class OllamaRules(Rules):
                     self.start(wanted[0])
                     continue
                 held_since = _first(wanted[0])
-                for victim in make_room(self, need, [m for m in self._unloadable(held_since)]):
+                for victim in make_room(self, need, self._unloadable(held_since)):
                     self.stop(victim)
             break
         for model in self.models.values():

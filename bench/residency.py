@@ -1,4 +1,4 @@
-"""Waiting and loading over a day of traffic on a virtual clock: our rules, plain LRU, and those of Ollama and llama-swap.
+"""Waiting and loading over a day on a virtual clock: our rules, plain LRU, and those of Ollama and llama-swap.
 
     python -m bench.residency [--seeds 20] [--json FILE]
 

@@ -163,5 +163,5 @@ def _fitting(
 
 def _idle(entry: ModelEntry, charged_bytes: int) -> Resident:
     """It is loaded, and was used once, like all the others."""
-    worth = value(1.0, UNMEASURED_LOAD_SECONDS, entry.priority, charged_bytes)
+    worth = value(1.0, UNMEASURED_LOAD_SECONDS, entry.priority)
     return Resident(entry.id, State.READY, charged_bytes, 0, value=worth, pinned=entry.pinned)

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import combinations
 
-
-EXACT_CANDIDATES = 12  # so many models' combinations are all looked at; beyond, the most valuable stay anyway
+EXACT_CANDIDATES = 8  # of so many every combination is looked at; beyond, the least valuable go in order
 
 
 class State(Enum):
@@ -167,10 +166,16 @@ def _cheapest(candidates: Sequence[Resident], missing: int) -> list[Resident] | 
     """
     if missing <= 0:
         return []
-    few = sorted(candidates, key=lambda r: (not r.draining, r.value, r.last_used, r.model))[:EXACT_CANDIDATES]
-    choices = (chosen for size in range(1, len(few) + 1) for chosen in combinations(few, size))
-    enough = [chosen for chosen in choices if sum(r.charged_bytes for r in chosen) >= missing]
-    return list(min(enough, key=_cost)) if enough else None
+    order = sorted(candidates, key=lambda r: (not r.draining, r.value, r.last_used, r.model))
+    if sum(r.charged_bytes for r in order) < missing:
+        return None
+    few = order[:EXACT_CANDIDATES]
+    while sum(r.charged_bytes for r in few) < missing:
+        few = order[: len(few) + 1]
+    if len(few) > EXACT_CANDIDATES:
+        return few
+    choices = (list(chosen) for size in range(1, len(few) + 1) for chosen in combinations(few, size))
+    return min((chosen for chosen in choices if sum(r.charged_bytes for r in chosen) >= missing), key=_cost)
 
 
 def _cost(chosen: Sequence[Resident]) -> tuple[int, float, int, float]:

@@ -40,7 +40,7 @@ def test_json_has_bytes_and_every_model(tmp_path: Path) -> None:
     assert told["models"][0]["model"] == "phi4_fast"
     assert told["models"][0]["reserved_bytes"] == int(15.5 * GIB)
     assert told["sleep"] is None
-    assert told["sets"][0]["swaps"][0]["evicts"] == ["gemma3_multimodal"]
+    assert told["sets"][0]["swaps"][0]["evicts"] == ["aya_expanse_multilingual"]
 
 
 def text(*needed: Need, budget: int = 8, sleep: int | None = None) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from models_node.residency.decide import Plan, Resident, State, expired, finish_unwanted_load, plan, value
 
 GIB = 2**30
@@ -76,6 +74,12 @@ def test_several_small_ones_go_for_a_big_one_and_no_more_than_needed() -> None:
 def test_the_cheapest_choice_may_be_one_dear_model_instead_of_many_cheap_ones() -> None:
     many = [ready(name, value=2, memory=1) for name in "abcd"]
     assert planned([*many, ready("dear", value=5, memory=4), wanted("want", memory=4)], 0) == Plan(evict=("dear",))
+
+
+def test_more_models_than_are_combined_still_make_room() -> None:
+    many = [ready(f"m{number:02}", value=number, memory=1) for number in range(12)]
+    names = tuple(f"m{number:02}" for number in range(11))
+    assert planned([*many, wanted("want", memory=11)], 0) == Plan(evict=names)
 
 
 def test_a_small_one_is_spared_when_a_big_one_has_to_go_anyway() -> None:
