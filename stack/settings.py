@@ -104,7 +104,7 @@ class Settings(BaseSettings):
         None, description="`arm-axion`, `x86-cpu` or `cuda`: what engines are started with; unset: detected."
     )
     routing_texts: Path | None = Field(None, description="Folder of a team's own labelled texts, learned beside ours.")
-    routing_max_tokens: int = Field(128, ge=16, le=512, description="Tokens of a text that routing looks at.")
+    routing_max_tokens: int = Field(96, ge=16, le=512, description="Tokens of a text that routing looks at.")
     routing_threads: int = Field(2, ge=1, description="Threads of one routing decision.")
     routing_queue_limit: int = Field(64, ge=1, description="Waiting decisions; beyond, facts and the default decide.")
     routing_sticky_margin: float = Field(

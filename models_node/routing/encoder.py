@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import onnxruntime
-from tokenizers import Tokenizer, models, pre_tokenizers
+from sentencepiece import SentencePieceProcessor
+from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec
 
 from models_node.errors import RouterUnavailable
 from models_node.routing.graph import INPUT, OUTPUT, serialised_graph
@@ -25,8 +26,10 @@ class E5Encoder:
 
     def __init__(self, packaged: PackagedEncoder, limits: Limits) -> None:
         self._limits = limits
-        self._vocabulary = packaged.vocabulary
-        self._tokenizer = unigram(packaged.vocabulary)
+        vocabulary = packaged.vocabulary
+        self._normalised = vocabulary.normaliser
+        self._marks = vocabulary.begin, vocabulary.end
+        self._tokenizer = SentencePieceProcessor(model_proto=sentencepiece_model(vocabulary))
         sizes = packaged.dimensions
         self._hidden = sizes.hidden
         self._words = packaged.blocks("emb.word", sizes.vocabulary, sizes.hidden)
@@ -57,8 +60,9 @@ class E5Encoder:
         room = self._limits.tokens - 2
         # JSON can carry half a pair of surrogates, which is no character.
         clipped = both_ends(text, room * CHARACTERS_PER_TOKEN).encode(errors="replace").decode()
-        ids = self._tokenizer.encode(self._vocabulary.normalised(PREFIX + clipped)).ids
-        return [self._vocabulary.begin, *cut(ids, room), self._vocabulary.end]
+        ids: list[int] = self._tokenizer.encode(self._normalised(PREFIX + clipped))
+        begin, end = self._marks
+        return [begin, *cut(ids, room), end]
 
 
 def both_ends(text: str, most: int) -> str:
@@ -77,11 +81,21 @@ def cut(ids: list[int], most: int) -> list[int]:
     return ids[: most - end] + ids[-end:]
 
 
-def unigram(vocabulary: Vocabulary) -> Tokenizer:
-    scored = list(zip(vocabulary.pieces, vocabulary.scores, strict=True))
-    tokenizer = Tokenizer(models.Unigram(scored, unk_id=vocabulary.unknown))
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    return tokenizer
+def sentencepiece_model(vocabulary: Vocabulary) -> bytes:
+    """The vocabulary as SentencePiece loads it. The text is normalised before it gets there."""
+    model = ModelProto()
+    model.trainer_spec.model_type = TrainerSpec.UNIGRAM
+    model.trainer_spec.vocab_size = len(vocabulary.pieces)
+    model.trainer_spec.bos_id, model.trainer_spec.eos_id = vocabulary.begin, vocabulary.end
+    model.trainer_spec.pad_id, model.trainer_spec.unk_id = vocabulary.padding, vocabulary.unknown
+    model.normalizer_spec.name = "identity"
+    model.normalizer_spec.remove_extra_whitespaces = False
+    kinds = dict.fromkeys((vocabulary.begin, vocabulary.end, vocabulary.padding), ModelProto.SentencePiece.CONTROL)
+    kinds[vocabulary.unknown] = ModelProto.SentencePiece.UNKNOWN
+    for number, (piece, score) in enumerate(zip(vocabulary.pieces, vocabulary.scores, strict=True)):
+        kind = kinds.get(number, ModelProto.SentencePiece.NORMAL)
+        model.pieces.add(piece=piece, score=score, type=kind)
+    return bytes(model.SerializeToString())
 
 
 def load_encoder(limits: Limits) -> E5Encoder:

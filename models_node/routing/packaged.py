@@ -48,20 +48,27 @@ class Dimensions:
 
 
 @dataclass(frozen=True, slots=True)
+class Normaliser:
+    """replacements: of code points, for `str.translate`."""
+
+    replacements: dict[int, str]
+
+    def __call__(self, text: str) -> str:
+        """The text as the tokenizer was trained on: SentencePiece's NMT-NFKC, then runs of spaces as one."""
+        return SPACES.sub(" ", text.translate(self.replacements))
+
+
+@dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """pieces and scores of the unigram model, in order of their ids. replacements: of code points, for
-    `str.translate`."""
+    """pieces and scores of the unigram model, in order of their ids; the ids of its marks."""
 
     pieces: tuple[str, ...]
     scores: tuple[float, ...]
     begin: int
     end: int
+    padding: int
     unknown: int
-    replacements: dict[int, str]
-
-    def normalised(self, text: str) -> str:
-        """The text as the tokenizer was trained on: SentencePiece's NMT-NFKC, then runs of spaces as one."""
-        return SPACES.sub(" ", text.translate(self.replacements))
+    normaliser: Normaliser
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +183,7 @@ def _parsed(data: NDArray[np.uint8], path: Path) -> PackagedEncoder:
 
 
 def _vocabulary(cursor: _Cursor) -> Vocabulary:
-    count, begin, end, _padding, unknown = cursor.unpack("5i")
+    count, begin, end, padding, unknown = cursor.unpack("5i")
     (blob_size,) = cursor.unpack("Q")
     offsets = np.frombuffer(cursor.take(4 * (count + 1)), "<u4")
     scores = np.frombuffer(cursor.take(4 * count), "<f4")
@@ -187,4 +194,4 @@ def _vocabulary(cursor: _Cursor) -> Vocabulary:
     for _ in range(replaced):
         point, length = cursor.unpack("IB")
         replacements[point] = "".join(map(chr, cursor.unpack(f"{length}I")))
-    return Vocabulary(pieces, tuple(map(float, scores)), begin, end, unknown, replacements)
+    return Vocabulary(pieces, tuple(map(float, scores)), begin, end, padding, unknown, Normaliser(replacements))

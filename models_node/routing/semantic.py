@@ -9,6 +9,9 @@ decide.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
+import gc
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -102,6 +105,15 @@ class SemanticRouter:
         except RouterUnavailable as error:
             log.error("routing without meaning: %s", error)
             raise
+        finally:
+            return_memory()
+
+
+def return_memory() -> None:
+    """Gives back what loading took and no longer needs, some 200 MB that the C library would keep. Linux with glibc."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def identifier_of_package() -> LanguageIdentifier:
