@@ -91,6 +91,15 @@ class ModelEntry(Strict):
     pinned: bool = Field(False, description="Once loaded it stays: it is neither evicted nor unloaded when idle.")
 
     weights: str | None = Field(None, description="Folder of the weights, or `package:NAME` for packaged ones.")
+    weights_size: Bytes | None = Field(
+        None, description="Bytes of the weights in memory (parameters times bytes each); only `models plan` reads it."
+    )
+    source: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="Where `models fetch` finds the weights: an id of Hugging Face's hub.",
+    )
+    revision: str | None = Field(None, min_length=1, description="Commit, tag or branch of the source; unset: `main`.")
     memory_estimate: Bytes | None = Field(None, description="Bytes of all of the engine's processes when loaded.")
     keep_alive_seconds: float = Field(300, gt=0, strict=False, description="Idle time before it is unloaded.")
     engine_arguments: tuple[str, ...] = Field((), strict=False, description="Arguments as `vllm serve` takes them.")
@@ -106,6 +115,10 @@ class ModelEntry(Strict):
             raise ValueError("exactly one of `weights` and `remote_url` is needed")
         if self.weights is not None and self.memory_estimate is None:
             raise ValueError("`memory_estimate` is needed beside `weights`")
+        if self.source and (self.weights is None or self.weights.startswith(PACKAGED)):
+            raise ValueError("`source` goes with `weights` that name a folder")
+        if self.revision and not self.source:
+            raise ValueError("`revision` goes with `source`")
         if self.remote_url is None and (self.remote_model or self.remote_key_env):
             raise ValueError("`remote_model` and `remote_key_env` go with `remote_url`")
         known = (*PACKAGED_WEIGHTS, *SHIPPED_WEIGHTS)

@@ -2,10 +2,13 @@
 
 CatalogueError            the catalogue cannot be read, or says something impossible (start is refused)
 WeightsError              the packaged weights cannot be made (install fails with one line)
+    FetchError            weights cannot be downloaded
 EngineFailed              an engine's process ended, or never became ready: told to waiting requests as 502/503/504
     EngineStartTimedOut   it was given its time and did not answer
     EngineOutOfMemory     it asked for more memory than there was
     MissingWeights        there is nothing to load
+RouterUnavailable         the router's encoder or head cannot be loaded: it goes on with facts and the default
+RoutingTextsError         texts that the router is to learn from or be judged by are not as they should be
 ReleaseFailed             an engine was stopped, but its processes or memory are not seen to be gone
 
 Errors that go to a client are `wire.errors.ApiError`s; the functions below make those of this room, so that their
@@ -25,6 +28,7 @@ from wire.errors import (
     TooManyRequests,
     Unavailable,
     UpstreamFailed,
+    ValidationFailed,
 )
 
 
@@ -34,6 +38,10 @@ class CatalogueError(ConfigurationError):
 
 class WeightsError(InstallError):
     """`str(error)` is one line that says what failed; `mend` what to do."""
+
+
+class FetchError(WeightsError):
+    """`str(error)` is one line that names the source or the folder; `mend` says what to do."""
 
 
 class EngineFailed(Exception):
@@ -52,6 +60,14 @@ class MissingWeights(EngineFailed):
     """`str(error)` names the folder that is missing and what to do. Nothing crashed: it counts for no breaker."""
 
 
+class RouterUnavailable(Exception):
+    """`str(error)` says what is missing. Requests are then routed without looking at their meaning."""
+
+
+class RoutingTextsError(ConfigurationError):
+    """`str(error)` is one line that names the file and its line."""
+
+
 class ReleaseFailed(Exception):
     """`str(error)` says what is left of the engine. Its memory stays charged until it is seen to be gone."""
 
@@ -62,7 +78,7 @@ def model_not_found(model: str, known: Iterable[str]) -> ApiError:
 
 
 def no_vision_model(detail: str) -> ApiError:
-    return InvalidRequest(detail, code="no_vision_model", param="messages")
+    return ValidationFailed(detail, code="no_vision_model", param="messages")
 
 
 def queue_full(here: int, everywhere: int, *, batch: bool = False) -> ApiError:

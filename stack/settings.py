@@ -69,7 +69,7 @@ class Settings(BaseSettings):
         240, gt=0, description="Not ready while a request has waited longer than this for a place."
     )
     model_patience_seconds: float = Field(
-        20, ge=0, description="A model without room waits this long before busy ones are drained for it."
+        60, ge=0, description="A model without room waits this long before busy ones are drained for it."
     )
     model_batch_ageing_seconds: float = Field(
         60, ge=0, description="A batch request queues as if it had come so much later."
@@ -103,6 +103,27 @@ class Settings(BaseSettings):
     hardware_profile: str | None = Field(
         None, description="`arm-axion`, `x86-cpu` or `cuda`: what engines are started with; unset: detected."
     )
+    routing_texts: Path | None = Field(None, description="Folder of a team's own labelled texts, learned beside ours.")
+    routing_max_tokens: int = Field(96, ge=16, le=512, description="Tokens of a text that routing looks at.")
+    routing_threads: int = Field(2, ge=1, description="Threads of one routing decision.")
+    routing_queue_limit: int = Field(64, ge=1, description="Waiting decisions; beyond, facts and the default decide.")
+    routing_sticky_margin: float = Field(
+        0.25, ge=0, le=1, description="By how much in probability another model must lead for a conversation to change."
+    )
+    routing_warm_band: float = Field(
+        0.2, ge=0, le=1, description="How far behind in probability a model may be that saves much waiting."
+    )
+    routing_warm_half_seconds: float = Field(
+        10, gt=0, description="Waiting saved at which half of that band is allowed."
+    )
+    routing_warm_least_seconds: float = Field(1, gt=0, description="Savings of waiting below this do not count.")
+    routing_language_lead: float = Field(
+        0.2, ge=0, le=1, description="Lead over Spanish and English at which a text counts as in another language."
+    )
+    routing_characters_per_token: float = Field(3.5, gt=0, description="To estimate a request's tokens by its length.")
+    routing_least_answer_tokens: int = Field(
+        256, ge=0, description="Room for an answer that a model's context must have, where the request names none."
+    )
 
     # services: chat API and flows
     max_message_chars: int = Field(32_000, gt=0, description="Longest message of a chat, in characters (422 beyond).")
@@ -125,7 +146,7 @@ class Settings(BaseSettings):
     )
     prefect_probe_seconds: float = Field(3, gt=0, description="How often a Prefect that is down is looked for.")
 
-    @field_validator("home", "topology", "catalogue")
+    @field_validator("home", "topology", "catalogue", "routing_texts")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None

@@ -17,7 +17,7 @@ from models_node.residency.engine import EngineLauncher, VllmLauncher
 from models_node.residency.limits import ResidencyLimits
 from models_node.residency.pool import Pool
 from models_node.residency.probe import OneTokenProber
-from models_node.routing.router import DefaultRouter
+from models_node.routing.semantic import SemanticRouter, router_of
 from models_node.server import metrics, older_clients, openai, operators
 from models_node.server.backends import Backends
 from models_node.server.exchange import Proxy, ReplyLimits
@@ -28,6 +28,7 @@ from stack.secrets import Secrets
 from stack.settings import Settings
 from stack.topology import load_topology
 from wire.border import install_border
+from wire.health import Readiness
 
 SERVICE = "model-server"
 CUT_BEFORE_END_SECONDS = 2  # what a cut stream gets to tell its error before the border ends the connection
@@ -85,7 +86,8 @@ def assemble(settings: Settings, secrets: Secrets | None, catalogue: Catalogue, 
     metrics.STANDING.watch(pool.status, pool.ledger)
     waiting = WaitingTimes(settings.stream_status_wait_seconds, settings.stream_comment_seconds)
     proxy = Proxy(pool, backends, ReplyLimits(waiting, settings.client_stall_seconds))
-    server = ModelServer(settings, catalogue, pool, DefaultRouter(catalogue), proxy, budget)
+    router = router_of(settings, catalogue, pool.waits)
+    server = ModelServer(settings, catalogue, pool, router, proxy, budget)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -94,12 +96,14 @@ def assemble(settings: Settings, secrets: Secrets | None, catalogue: Catalogue, 
         if ended:
             log.warning("ended engines that an earlier model server left", extra={"pids": ended})
         pool.start()
+        router.start()
         winding_down = asyncio.create_task(wind_down(app, server))
         try:
             yield
         finally:
             winding_down.cancel()
             await pool.stop()
+            router.close()
             await backends.close()
             launcher.close()
 
@@ -113,10 +117,16 @@ def assemble(settings: Settings, secrets: Secrets | None, catalogue: Catalogue, 
         settings=settings,
         secrets=secrets,
         allowed={"operator", "services"},
-        readiness=server.readiness,
+        readiness=lambda: with_routing(server, router),
         openai_paths=("/",),
     )
     return app
+
+
+async def with_routing(server: ModelServer, router: SemanticRouter) -> Readiness:
+    """The server's readiness, and what is wrong with routing: it goes on without its meaning, so it stays ready."""
+    ready = await server.readiness()
+    return Readiness(ready.ready, {**ready.checks, "routing": router.problem() or "ok"})
 
 
 async def wind_down(app: FastAPI, server: ModelServer) -> None:

@@ -150,24 +150,23 @@ def fewest_tokens(content: dict[str, Any]) -> int:
 
 
 def routing_query(body: Body) -> RoutingQuery:
-    """What a router may look at: the model asked for, what the user said, how many images there are."""
-    texts: list[str] = []
-    images = 0
-    for name in ("messages", "input"):
-        value = body.content.get(name)
-        if isinstance(value, str):
-            texts.append(value)
-        for item in value if isinstance(value, list) else []:
-            if isinstance(item, str):
-                texts.append(item)
-            elif isinstance(item, dict) and item.get("role", "user") == "user":
-                found, seen = _parts(item.get("content"))
-                texts += found
+    """What a router may look at: the model asked for, what the user said, images, tools, how much text there is."""
+    content = body.content
+    turns: list[str] = []
+    images = characters = 0
+    for name in ("messages", "input", "prompt"):
+        value = content.get(name)
+        for item in value if isinstance(value, list) else [value]:
+            said = item.get("content") if isinstance(item, dict) else item
+            parts, seen = _parts(said)
+            text = "\n".join(parts)
+            characters += len(text)
+            if not isinstance(item, dict) or item.get("role", "user") == "user":
+                turns += [text] if text else []
                 images += seen
-    prompt = body.content.get("prompt")
-    if isinstance(prompt, str):
-        texts.append(prompt)
-    return RoutingQuery(body.model, tuple(texts), images)
+    limits = (content.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
+    answer = next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
+    return RoutingQuery(body.model, tuple(turns), images, bool(content.get("tools")), characters, answer)
 
 
 def _parts(content: object) -> tuple[list[str], int]:

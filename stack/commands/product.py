@@ -1,4 +1,4 @@
-"""env, chat, doctor."""
+"""env, chat, models, routes, doctor."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import argparse
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 
 from stack.doctor import examine
 from stack.errors import ServiceFailed
-from stack.install.environments import environment_python, is_complete_environment
+from stack.install.environments import environment_python, install, is_complete_environment
 from stack.secrets import load_secrets, secrets_path
 from stack.settings import REPOSITORY, Settings, read_settings
 from stack.topology import PLANNED_URLS, Topology, is_loopback, load_topology
@@ -40,6 +41,23 @@ def chat(given: argparse.Namespace) -> int:
             command = [str(environment_python(settings, name)), "-m", "wire.terminal_chat", *given.arguments]
             return subprocess.run(command, check=False, env=_environment(settings)).returncode
     raise ServiceFailed("nothing is installed yet", "./capibara6 up")
+
+
+def models(given: argparse.Namespace) -> int:
+    """The catalogue's own command, in the models environment, which is made if it is missing."""
+    return _in_models_node("models", given.arguments)
+
+
+def routes(given: argparse.Namespace) -> int:
+    """The router's own command, in the same environment."""
+    return _in_models_node("routes", given.arguments)
+
+
+def _in_models_node(word: str, arguments: Sequence[str]) -> int:
+    settings = read_settings()
+    install(settings, ["models"])
+    command = [str(environment_python(settings, "models")), "-m", "models_node", word, *arguments]
+    return subprocess.run(command, check=False, env=_environment(settings)).returncode
 
 
 def doctor(given: argparse.Namespace) -> int:
