@@ -24,10 +24,10 @@ from tests.integration.models_node.scripted import (
 
 async def test_a_streams_bytes_come_untouched_with_model_and_route_in_the_headers(tmp_path: Path) -> None:
     async with serving(tmp_path, tells_three_words) as (client, launcher, _):
-        reply = await client.post("/v1/chat/completions", json={**CHAT, "stream": True})
+        reply = await client.post("/v1/chat/completions", json={**CHAT, "model": "a", "stream": True})
         assert reply.content == chunk("one") + chunk("two") + chunk("three") + b"data: [DONE]\n\n"
         assert reply.headers["x-capibara6-model"] == "a"
-        assert reply.headers["x-capibara6-route"] == "default"
+        assert reply.headers["x-capibara6-route"] == "asked"
         assert float(reply.headers["x-capibara6-load-ms"]) > 0
         assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
         headers, body = launcher.engines[0].seen[0]

@@ -45,10 +45,10 @@ async def waiting_of(client: httpx.AsyncClient, model: str = "a") -> int:
 async def test_a_load_is_told_in_comments_until_the_answer_begins(tmp_path: Path) -> None:
     async with serving(tmp_path, tells_three_words, **SOON) as (client, launcher, _):
         launcher.slow_start = True
-        async with client.stream("POST", "/v1/chat/completions", json=STREAM) as reply:
+        async with client.stream("POST", "/v1/chat/completions", json={**STREAM, "model": "a"}) as reply:
             assert reply.status_code == 200
             assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
-            assert (reply.headers["x-capibara6-model"], reply.headers["x-capibara6-route"]) == ("a", "default")
+            assert (reply.headers["x-capibara6-model"], reply.headers["x-capibara6-route"]) == ("a", "asked")
             assert (reply.headers["x-accel-buffering"], reply.headers["cache-control"]) == ("no", "no-cache")
             received = pieces(reply)
             assert [await anext(received) for _ in range(3)] == [b": capibara6 loading a, 0 s\n\n"] * 3
