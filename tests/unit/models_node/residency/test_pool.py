@@ -149,7 +149,9 @@ class FakeProber:
 class House:
     """A pool of models a, b, c of 3 GiB each, `huge` that never fits, and a remote one."""
 
-    def __init__(self, *, at_once: bool, keep_alive: float, max_concurrent: int, limits: ResidencyLimits) -> None:
+    def __init__(
+        self, *, models: str, at_once: bool, keep_alive: float, max_concurrent: int, limits: ResidencyLimits
+    ) -> None:
         def local(model: str, memory: int) -> ModelEntry:
             return ModelEntry(
                 id=model, domain="general", description="", context_length=1, weights="w", memory_estimate=memory,
@@ -157,7 +159,7 @@ class House:
             )  # fmt: skip
 
         remote = ModelEntry(id="far", domain="general", description="", context_length=1, remote_url="http://far")
-        entries = [*(local(model, 3 * GIB) for model in "abc"), local("huge", 99 * GIB), remote]
+        entries = [*(local(model, 3 * GIB) for model in models), local("huge", 99 * GIB), remote]
         self.launcher = FakeLauncher(at_once=at_once)
         self.heard = Heard()
         self.prober = FakeProber()
@@ -197,10 +199,11 @@ async def house(
     queue_timeout: float = 60,
     keep_alive: float = 60,
     max_concurrent: int = 4,
+    models: str = "abc",
     **limits: float,
 ) -> AsyncIterator[House]:
     made = House(
-        at_once=at_once, keep_alive=keep_alive, max_concurrent=max_concurrent,
+        models=models, at_once=at_once, keep_alive=keep_alive, max_concurrent=max_concurrent,
         limits=ResidencyLimits(budget, queue_limit, queue_timeout, **limits),  # type: ignore[arg-type]
     )  # fmt: skip
     made.pool.start()
@@ -629,3 +632,22 @@ async def test_waits_and_progress_tell_what_to_expect() -> None:
         await asking
         assert h.pool.waits()["a"] == 0
         assert h.pool.progress("a").phase == "ready"
+
+
+async def test_two_hundred_clients_for_five_models_in_a_budget_of_two_are_all_served() -> None:
+    async with house(budget=7 * GIB, queue_limit=500, max_concurrent=4, models="abcde", patience_seconds=0.05) as h:
+        alive: list[int] = []
+        served: list[str] = []
+
+        async def ask(number: int) -> None:
+            async with h.pool.lease("abcde"[number % 5]) as lease:
+                alive.append(sum(not engine.stopped for engine in h.launcher.engines))
+                await asyncio.sleep(0.002)
+                served.append(lease.model)
+
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(ask(number) for number in range(200)))
+        assert sorted(served) == sorted("abcde" * 40)
+        assert max(alive) <= 2
+        status = h.pool.status()
+        assert all(each.waiting == each.in_flight == 0 for each in status)
