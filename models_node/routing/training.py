@@ -30,6 +30,7 @@ ITERATIONS = 1000
 NEVER_LEANING = 20.0  # a bias that no text gets over, where no text has anything before it
 FOLDS = 5  # where there are not two writers
 # What a threshold for abstention is chosen from, and the temperatures.
+ABOUT_EQUAL = 0.002  # in accuracy
 THRESHOLDS = np.round(np.arange(0.25, 0.61, 0.01), 2)
 TEMPERATURES = np.round(np.geomspace(0.25, 4, 81), 4)
 
@@ -163,14 +164,15 @@ def best_temperature(guesses: Floats, labels: Ints) -> float:
 
 def best_threshold(guesses: Floats, labels: Ints) -> float:
     """Under which to leave the question to the default model: where most answers come from the right model, if what
-    is left undecided goes to the general one. The highest of equal ones: when in doubt, the cheap model."""
+    is left undecided goes to the general one. The highest of about equal ones: when in doubt, the cheap model."""
     general = LABELS.index("general")
     sure, best = guesses.max(axis=1), guesses.argmax(axis=1)
 
     def right(threshold: float) -> float:
         return float((np.where(sure < threshold, general, best) == labels).mean())
 
-    return float(max(THRESHOLDS, key=lambda threshold: (right(threshold), threshold)))
+    least = max(map(right, THRESHOLDS)) - ABOUT_EQUAL
+    return float(max(threshold for threshold in THRESHOLDS if right(threshold) >= least))
 
 
 def _tempered(guesses: Floats, temperature: float) -> Floats:
