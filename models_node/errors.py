@@ -2,6 +2,7 @@
 
 CatalogueError            the catalogue cannot be read, or says something impossible (start is refused)
 WeightsError              the packaged weights cannot be made (install fails with one line)
+    FetchError            weights cannot be downloaded
 EngineFailed              an engine's process ended, or never became ready: told to waiting requests as 502/503/504
     EngineStartTimedOut   it was given its time and did not answer
     EngineOutOfMemory     it asked for more memory than there was
@@ -37,6 +38,10 @@ class CatalogueError(ConfigurationError):
 
 class WeightsError(InstallError):
     """`str(error)` is one line that says what failed; `mend` what to do."""
+
+
+class FetchError(WeightsError):
+    """`str(error)` is one line that names the source or the folder; `mend` says what to do."""
 
 
 class EngineFailed(Exception):

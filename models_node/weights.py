@@ -81,7 +81,7 @@ def is_prepared(folder: Path, source: Source) -> bool:
 
 def prepare(settings: Settings, catalogue: Catalogue) -> None:
     """Makes the packaged weights that `catalogue` uses. Raises WeightsError."""
-    names = sorted({entry.packaged_name for entry in catalogue.models if entry.packaged_name})
+    names = sorted({entry.packaged_name for entry in catalogue.models if entry.packaged_name in PACKAGED_WEIGHTS})
     for name in names:
         folder = settings.home / "weights" / PACKAGED_WEIGHTS[name]
         source = find_source()

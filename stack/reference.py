@@ -12,9 +12,10 @@ from stack.settings import REPOSITORY, Settings
 NOTE = "<!-- Made by `python -m stack.reference`; a test keeps it in step. -->\n"
 
 
-EXIT_STATUSES = """## chat, routes, bench
+EXIT_STATUSES = """## chat, models, routes, bench
 
-`./capibara6 chat --help`, `./capibara6 routes --help` and `./capibara6 bench NAME --help` tell their own options.
+`./capibara6 chat --help`, `./capibara6 models plan --help`, `./capibara6 models fetch --help`,
+`./capibara6 routes --help` and `./capibara6 bench NAME --help` tell their own options.
 
 ## Exit statuses
 
@@ -43,7 +44,7 @@ def commands_page() -> str:
     parts += [
         f"## {name}\n\n```\n{command.format_help()}```\n"
         for name, command in commands.choices.items()
-        if name not in ("chat", "routes", "bench")
+        if name not in ("chat", "models", "routes", "bench")
     ]
     parts.append(EXIT_STATUSES)
     return "\n".join(parts)

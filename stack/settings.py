@@ -69,7 +69,7 @@ class Settings(BaseSettings):
         240, gt=0, description="Not ready while a request has waited longer than this for a place."
     )
     model_patience_seconds: float = Field(
-        20, ge=0, description="A model without room waits this long before busy ones are drained for it."
+        60, ge=0, description="A model without room waits this long before busy ones are drained for it."
     )
     model_batch_ageing_seconds: float = Field(
         60, ge=0, description="A batch request queues as if it had come so much later."

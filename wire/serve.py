@@ -88,6 +88,7 @@ def serve(factory: AppFactory, *, service: str) -> int:
         http=AbortableProtocol,
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # nobody here asks for the client's address
         server_header=False,
         timeout_graceful_shutdown=int(settings.graceful_stop_seconds),
         lifespan="on",

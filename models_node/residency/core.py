@@ -365,7 +365,7 @@ class Core:
             waiting_since=waiting_since,
             loaded_at=slot.load_ended,
             last_used=slot.last_used,
-            value=value(slot.use_at(now), slot.reload_seconds, slot.entry.priority, charged),
+            value=value(slot.use_at(now), slot.reload_seconds, slot.entry.priority),
             residence_seconds=self._residence(slot),
             pinned=slot.entry.pinned,
             draining=slot.draining or slot.retiring,

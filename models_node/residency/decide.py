@@ -10,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import combinations
+
+EXACT_CANDIDATES = 8  # of so many every combination is looked at; beyond, the least valuable go in order
 
 
 class State(Enum):
@@ -102,7 +105,7 @@ def plan(residents: Sequence[Resident], free_bytes: int, now: float, patience_se
         chosen = _cheapest(idle, missing)
         if chosen is not None:
             return Plan(tuple(start), _names(chosen))
-        if now - (want.waiting_since or 0.0) >= patience_seconds:
+        if now >= (want.waiting_since or 0.0) + patience_seconds:
             chosen = _cheapest([*idle, *(r for r in others if drainable(r, now))], missing)
             if chosen is not None:
                 at_work = [r for r in chosen if r.in_flight]
@@ -121,7 +124,7 @@ def evictable(resident: Resident, now: float) -> bool:
         return False
     if resident.waiting_since is not None and not resident.draining:
         return False  # it is about to work
-    return now - resident.loaded_at >= resident.residence_seconds
+    return now >= resident.loaded_at + resident.residence_seconds
 
 
 def drainable(resident: Resident, now: float) -> bool:
@@ -132,22 +135,22 @@ def drainable(resident: Resident, now: float) -> bool:
         resident.state is State.READY
         and not resident.pinned
         and not evictable(resident, now)
-        and now - resident.loaded_at >= resident.residence_seconds
+        and now >= resident.loaded_at + resident.residence_seconds
     )
 
 
 def expired(residents: Sequence[Resident], now: float, keep_alive_seconds: dict[str, float]) -> tuple[str, ...]:
     """Models that nobody used for their keep-alive time, counted from the end of the last request."""
     idle = (r for r in residents if r.state in (State.READY, State.ASLEEP) and not r.in_flight and not r.pinned)
-    return tuple(r.model for r in idle if r.waiting_since is None and now - r.last_used >= keep_alive_seconds[r.model])
+    return tuple(r.model for r in idle if r.waiting_since is None and now >= r.last_used + keep_alive_seconds[r.model])
 
 
-def value(use: float, reload_seconds: float, priority: int, charged_bytes: int) -> float:
-    """What a resident model saves: seconds of loading that its recent use would cost again, for each GiB it holds.
+def value(use: float, reload_seconds: float, priority: int) -> float:
+    """What keeping a model saves: the seconds of loading that its recent use would cost again.
 
     use: requests lately, each counting half after the half-life. A model's priority weighs its use.
     """
-    return use * (1 + priority) * reload_seconds / max(charged_bytes / 2**30, 0.01)
+    return use * (1 + priority) * reload_seconds
 
 
 def finish_unwanted_load(elapsed_seconds: float, expected_seconds: float | None) -> bool:
@@ -157,21 +160,27 @@ def finish_unwanted_load(elapsed_seconds: float, expected_seconds: float | None)
 
 
 def _cheapest(candidates: Sequence[Resident], missing: int) -> list[Resident] | None:
-    """The fewest of the least valuable that free `missing` bytes; none when nothing is missing; None if impossible."""
-    chosen: list[Resident] = []
-    freed = 0
-    for resident in sorted(candidates, key=lambda r: (not r.draining, r.value, r.last_used, r.model)):
-        if freed >= missing:
-            break
-        chosen.append(resident)
-        freed += resident.charged_bytes
-    if freed < missing:
+    """Those whose going costs least among all choices that free `missing` bytes, the ones used longest ago where costs
+    are equal; none when nothing is missing; None if impossible. What drains already is taken first, for a change of
+    mind would waste it.
+    """
+    if missing <= 0:
+        return []
+    order = sorted(candidates, key=lambda r: (not r.draining, r.value, r.last_used, r.model))
+    if sum(r.charged_bytes for r in order) < missing:
         return None
-    for resident in tuple(chosen):  # a small cheap one may turn out needless beside a big one that had to go anyway
-        if freed - resident.charged_bytes >= missing:
-            chosen.remove(resident)
-            freed -= resident.charged_bytes
-    return chosen
+    few = order[:EXACT_CANDIDATES]
+    while sum(r.charged_bytes for r in few) < missing:
+        few = order[: len(few) + 1]
+    if len(few) > EXACT_CANDIDATES:
+        return few
+    choices = (list(chosen) for size in range(1, len(few) + 1) for chosen in combinations(few, size))
+    return min((chosen for chosen in choices if sum(r.charged_bytes for r in chosen) >= missing), key=_cost)
+
+
+def _cost(chosen: Sequence[Resident]) -> tuple[int, float, int, float]:
+    drains = sum(r.draining for r in chosen)
+    return (-drains, sum(r.value for r in chosen), len(chosen), max(r.last_used for r in chosen))
 
 
 def _names(residents: Sequence[Resident]) -> tuple[str, ...]:

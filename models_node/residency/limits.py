@@ -21,7 +21,7 @@ class ResidencyLimits:
     budget_bytes: int
     queue_limit: int = 64
     queue_timeout_seconds: float = 300.0
-    patience_seconds: float = 20.0
+    patience_seconds: float = 60.0
     batch_ageing_seconds: float = 60.0
     min_residence_seconds: float = 10.0
     quiet_seconds: float = 15.0

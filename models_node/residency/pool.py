@@ -55,6 +55,7 @@ class Pool:
         self._timer: asyncio.TimerHandle | None = None
         self._owner: asyncio.Task[None] | None = None
         self._over = False
+        self._handling = False
 
     # what others call
 
@@ -83,7 +84,7 @@ class Pool:
         number = next(self._numbers)
         answer: asyncio.Future[e.Grant] = asyncio.get_running_loop().create_future()
         self._leases[number] = answer
-        self._inbox.put_nowait(e.Request(number, model, priority))
+        self._now(e.Request(number, model, priority))
         well = False
         try:
             granted = await answer
@@ -91,7 +92,7 @@ class Pool:
             well = True
         finally:
             self._leases.pop(number, None)
-            self._inbox.put_nowait(e.Finished(number, well))
+            self._now(e.Finished(number, well))
 
     def broken(self, lease: Lease) -> None:
         """The engine of this lease is dead, by its own word or its closed socket: nobody else is sent there."""
@@ -140,10 +141,7 @@ class Pool:
     async def _run(self) -> None:
         while not self._core.ended:
             event = await self._inbox.get()
-            try:
-                self._handle(event)
-            except Exception:  # one event's fault must not leave everyone else without an owner
-                log.exception("residency: %s failed", type(event).__name__)
+            self._handle_well(event)
         self._over = True
         if self._timer:
             self._timer.cancel()
@@ -156,6 +154,24 @@ class Pool:
         for unload in self._unloads.values():
             if not unload.done():
                 unload.set_result(None)
+
+    def _now(self, event: e.Event) -> None:
+        """Handles the event at once where its owner has nothing else to do: handling never waits, so this is still
+        one event after the other, without the two turns of the loop that a message and its answer take.
+        """
+        if self._handling or not self._inbox.empty() or self._owner is None or self._over:
+            self._inbox.put_nowait(event)
+        else:
+            self._handle_well(event)
+
+    def _handle_well(self, event: e.Event) -> None:
+        self._handling = True
+        try:
+            self._handle(event)
+        except Exception:  # one event's fault must not leave everyone else without an owner
+            log.exception("residency: %s failed", type(event).__name__)
+        finally:
+            self._handling = False
 
     def _handle(self, event: e.Event) -> None:
         now = time.monotonic()

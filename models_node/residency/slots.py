@@ -11,7 +11,7 @@ from models_node.residency.breaker import Breaker
 from models_node.residency.decide import LEAVING, STARTABLE, Priority, State
 from models_node.residency.ledger import Ledger
 
-USE_HALF_LIFE_SECONDS = 900.0
+USE_HALF_LIFE_SECONDS = 300.0
 BATCH_USE = 0.25  # what a batch request counts as use, beside an interactive one
 UNMEASURED_LOAD_SECONDS = 30.0  # what a load is thought to take before the first one was seen
 LEAST_LOAD_SECONDS = 1.0  # differences below this are noise, and no reason to prefer one model to another

@@ -37,7 +37,10 @@ log = logging.getLogger("models_node.server")
 
 
 class Events:
-    """What residency tells: metrics."""
+    """What residency tells: metrics, and the connections of engines that are gone."""
+
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
 
     def loaded(self, model: str, seconds: float) -> None:
         metrics.LOADS.labels(model).observe(seconds)
@@ -52,7 +55,8 @@ class Events:
         metrics.WEDGED.labels(model).inc()
 
     def gone(self, model: str, socket: Path | None) -> None:
-        """Connections to it break by themselves."""
+        if socket is not None:
+            self._backends.forget(socket)
 
 
 def create_app(settings: Settings, secrets: Secrets | None) -> FastAPI:
@@ -78,7 +82,7 @@ def assemble(settings: Settings, secrets: Secrets | None, catalogue: Catalogue, 
         sleep_budget_bytes=catalogue.limits.sleep_budget or 0,
     )
     prober = OneTokenProber(settings.engine_probe_timeout_seconds)
-    pool = Pool(catalogue.models, launcher, limits, Events(), prober)
+    pool = Pool(catalogue.models, launcher, limits, Events(backends), prober)
     metrics.STANDING.watch(pool.status, pool.ledger)
     waiting = WaitingTimes(settings.stream_status_wait_seconds, settings.stream_comment_seconds)
     proxy = Proxy(pool, backends, ReplyLimits(waiting, settings.client_stall_seconds))
@@ -105,7 +109,7 @@ def assemble(settings: Settings, secrets: Secrets | None, catalogue: Catalogue, 
 
     app = FastAPI(title="Capibara6 model server", lifespan=lifespan)
     app.state.models = server
-    for routes in (openai.router, operators.router, older_clients.router):
+    for routes in (openai.answering, openai.router, operators.router, older_clients.router):
         app.include_router(routes)
     install_border(
         app,

@@ -1,4 +1,4 @@
-"""The way to a backend and back: one request, one connection, the reply's bytes as they come.
+"""The way to a backend and back: one request at a time on a connection, the reply's bytes as they come.
 
 An engine is asked over its unix socket by a small client of its own: what stands between an engine and a person is
 felt at every token, and a general HTTP client costs half a millisecond a request. Remote backends are asked with
@@ -17,6 +17,8 @@ import aiohttp
 import httptools
 
 CONNECT_SECONDS = 10.0
+KEEP_SECONDS = 2.0
+KEEP_AT_MOST = 64  # for each engine
 HELD_BYTES = 256 * 2**10  # of a reply, before its sender is held back
 # What a connection to a unix socket says once no process listens on it any more.
 GONE_ERRNOS = frozenset({errno.ENOENT, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE})
@@ -56,14 +58,66 @@ class Reply(Protocol):
         ...
 
 
-class EngineReply(asyncio.Protocol):
-    """A reply of an engine. A connection for each request: opening one on a unix socket takes a tenth of a
-    millisecond, and a kept one that the engine closes at the same moment would look like the engine's death.
+class Kept(asyncio.Protocol):
+    """A connection that waits for its next request. Dropped when the engine closes it, or says anything."""
+
+    def __init__(self, transport: asyncio.Transport, idle: list[Kept]) -> None:
+        self.transport = transport
+        self.since = asyncio.get_running_loop().time()
+        self._idle = idle
+        transport.set_protocol(self)
+        idle.append(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self in self._idle:
+            self._idle.remove(self)
+
+
+class KeptConnections:
+    """Connections to engines, kept for a moment after a whole reply. Engines (uvicorn) close theirs after 5 s: one that
+    is used again within 2 s and breaks without a word means the engine's death, as a new one that is refused does.
     """
 
-    def __init__(self, socket: Path, path: str, body: bytes, headers: Mapping[str, str]) -> None:
+    def __init__(self) -> None:
+        self._idle: dict[Path, list[Kept]] = {}
+
+    def take(self, socket: Path) -> asyncio.Transport | None:
+        idle = self._idle.get(socket, [])
+        now = asyncio.get_running_loop().time()
+        while idle:
+            kept = idle.pop()
+            if now - kept.since <= KEEP_SECONDS and not kept.transport.is_closing():
+                return kept.transport
+            kept.transport.abort()
+        return None
+
+    def keep(self, socket: Path, transport: asyncio.Transport) -> None:
+        idle = self._idle.setdefault(socket, [])
+        if transport.is_closing() or len(idle) >= KEEP_AT_MOST:
+            transport.abort()
+        else:
+            Kept(transport, idle)
+
+    def forget(self, socket: Path) -> None:
+        """The engine is gone."""
+        for kept in self._idle.pop(socket, []):
+            kept.transport.abort()
+
+    def close(self) -> None:
+        for socket in tuple(self._idle):
+            self.forget(socket)
+
+
+class EngineReply(asyncio.Protocol):
+    """A reply of an engine."""
+
+    def __init__(self, kept: KeptConnections, socket: Path, path: str, body: bytes, headers: Mapping[str, str]) -> None:
         self.status = 0
         self.headers: dict[str, str] = {}
+        self._kept = kept
         self._socket = socket
         self._request = request_bytes(path, body, headers)
         self._parser = httptools.HttpResponseParser(self)
@@ -72,18 +126,25 @@ class EngineReply(asyncio.Protocol):
         self._waiter: asyncio.Future[None] | None = None
         self._pieces: list[bytes] = []
         self._held = 0
-        self._paused = self._heard = self._head = self._ended = False
+        self._paused = self._heard = self._head = self._ended = self._may_keep = False
         self._broken: BackendBroken | None = None
 
     async def open(self) -> None:
+        if kept := self._kept.take(self._socket):
+            kept.set_protocol(self)
+            self.connection_made(kept)
+        else:
+            await self._connect()
+        while not self._head:
+            await self._news()
+        self.status = self._parser.get_status_code()
+
+    async def _connect(self) -> None:
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await self._loop.create_unix_connection(lambda: self, str(self._socket))
         except OSError as error:  # also a TimeoutError
             raise BackendBroken(repr(error), gone=error.errno in GONE_ERRNOS) from None
-        while not self._head:
-            await self._news()
-        self.status = self._parser.get_status_code()
 
     async def read(self) -> bytes:
         while not self._pieces:
@@ -100,8 +161,15 @@ class EngineReply(asyncio.Protocol):
 
     def close(self) -> None:
         self._break(BackendBroken("it was closed here"))
-        if self._transport is not None:
-            self._transport.abort()
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        if self._ended and self._may_keep:
+            if self._paused:
+                transport.resume_reading()
+            self._kept.keep(self._socket, transport)
+        else:
+            transport.abort()
 
     async def _news(self) -> None:
         """Waits for anything to happen. Raises BackendBroken when nothing can any more."""
@@ -125,6 +193,7 @@ class EngineReply(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         if self._broken is not None:  # closed while it was being opened
             self._transport.abort()
+            self._transport = None
             return
         self._transport.write(self._request)
         self._request = b""
@@ -150,6 +219,7 @@ class EngineReply(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self._head = True
+        self._may_keep = self._parser.should_keep_alive()  # asked later it says no
 
     def on_body(self, body: bytes) -> None:
         self._pieces.append(body)
@@ -216,13 +286,14 @@ class RemoteReply:
 
 
 class Backends:
-    """Makes replies; keeps the one session for remote backends."""
+    """Makes replies; keeps connections to engines for a moment, and the one session for remote backends."""
 
     def __init__(self) -> None:
+        self._kept = KeptConnections()
         self._remote: aiohttp.ClientSession | None = None
 
     def engine(self, socket: Path, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
-        return EngineReply(socket, path, body, headers)
+        return EngineReply(self._kept, socket, path, body, headers)
 
     def remote(self, url: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         if self._remote is None:
@@ -230,14 +301,19 @@ class Backends:
             self._remote = aiohttp.ClientSession(timeout=timeout, trust_env=False, max_line_size=65536)
         return RemoteReply(self._remote, url, body, headers)
 
+    def forget(self, socket: Path) -> None:
+        """The engine behind `socket` is gone."""
+        self._kept.forget(socket)
+
     async def close(self) -> None:
+        self._kept.close()
         if self._remote is not None:
             await self._remote.close()
 
 
 def request_bytes(path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     """The request as it goes over the connection. Nothing in it is a client's but the body."""
-    lines = [f"POST {path} HTTP/1.1", "host: engine", "connection: close", f"content-length: {len(body)}"]
+    lines = [f"POST {path} HTTP/1.1", "host: engine", f"content-length: {len(body)}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 

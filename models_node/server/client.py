@@ -37,7 +37,8 @@ class Client:
         self._stall_seconds = stall_seconds
         self._loop = asyncio.get_running_loop()
         self._sending_since: float | None = None
-        self._stalled: asyncio.Future[None] = self._loop.create_future()
+        self._nobody: ClientGone | ClientStalled | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     async def send(self, message: Message) -> None:
         """Waits while the client reads no more. A time limit of its own would cost more than all else at a token."""
@@ -46,36 +47,43 @@ class Client:
         self._sending_since = None
 
     async def while_there(self, work: Awaitable[T]) -> T:
-        """Does the work and returns its result; cancels it and raises ClientGone or ClientStalled when it is for
-        nothing.
-        """
-        working = asyncio.ensure_future(work)
-        watching = asyncio.ensure_future(disconnected(self._receive))
-        timer = self._loop.call_later(self._stall_seconds, self._look)
-        try:
-            either: set[asyncio.Future[Any]] = {working, watching, self._stalled}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                return await working
-            raise ClientStalled if self._stalled.done() else ClientGone
-        finally:
-            timer.cancel()
-            self._stalled.cancel()
-            for task in (working, watching):
-                task.cancel()
-            await asyncio.gather(working, watching, return_exceptions=True)
+        """Does the work and returns its result; ends it and raises ClientGone or ClientStalled when it is for nothing.
 
-    def _look(self) -> None:
+        The work is done in the task that asks: one more would cost a first token one more turn of the loop.
+        """
+        here = asyncio.current_task()
+        assert here is not None  # noqa: S101
+        watching = asyncio.create_task(self._watch(here))
+        self._timer = self._loop.call_later(self._stall_seconds, self._look, here)
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if self._nobody is None:
+                raise
+            here.uncancel()
+            raise self._nobody from None
+        finally:
+            watching.cancel()
+            self._timer.cancel()
+
+    async def _watch(self, worker: asyncio.Task[Any]) -> None:
+        await disconnected(self._receive)
+        self._end(worker, ClientGone())
+
+    def _end(self, worker: asyncio.Task[Any], why: ClientGone | ClientStalled) -> None:
+        if self._nobody is None:
+            self._nobody = why
+            worker.cancel()
+
+    def _look(self, worker: asyncio.Task[Any]) -> None:
         """Comes back when the write that is under way now would be too old."""
-        if self._stalled.done():
-            return
         now = self._loop.time()
         since = now if self._sending_since is None else self._sending_since
         left = since + self._stall_seconds - now
         if left <= 0:
-            self._stalled.set_result(None)
+            self._end(worker, ClientStalled())
         else:
-            self._loop.call_later(left, self._look)
+            self._timer = self._loop.call_later(left, self._look, worker)
 
 
 async def while_connected(receive: Receive, work: Awaitable[T]) -> T:

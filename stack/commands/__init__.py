@@ -52,6 +52,10 @@ def parser() -> argparse.ArgumentParser:
     chat.add_argument("arguments", nargs=argparse.REMAINDER)
     chat.set_defaults(run=product.chat)
 
+    models = commands.add_parser("models", help="plan what fits in memory, fetch weights", add_help=False)
+    models.add_argument("arguments", nargs=argparse.REMAINDER)
+    models.set_defaults(run=product.models)
+
     routes = commands.add_parser("routes", help="teach, judge and explain the choice of models", add_help=False)
     routes.add_argument("arguments", nargs=argparse.REMAINDER)
     routes.set_defaults(run=product.routes)
@@ -72,8 +76,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:
-    """`chat`, `routes` and `bench` hand everything after their name on, options included; argparse takes the rest."""
-    handed_on = {"chat": product.chat, "routes": product.routes, "bench": tests.bench}
+    """`chat`, `models`, `routes` and `bench` hand everything after their name on; argparse takes the rest."""
+    handed_on = {"chat": product.chat, "models": product.models, "routes": product.routes, "bench": tests.bench}
     if arguments and arguments[0] in handed_on:
         return argparse.Namespace(run=handed_on[arguments[0]], arguments=arguments[1:])
     return parser().parse_args(arguments)

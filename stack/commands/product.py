@@ -1,4 +1,4 @@
-"""env, chat, routes, doctor."""
+"""env, chat, models, routes, doctor."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import subprocess
+from collections.abc import Sequence
 
 from stack.doctor import examine
 from stack.errors import ServiceFailed
@@ -42,11 +43,20 @@ def chat(given: argparse.Namespace) -> int:
     raise ServiceFailed("nothing is installed yet", "./capibara6 up")
 
 
+def models(given: argparse.Namespace) -> int:
+    """The catalogue's own command, in the models environment, which is made if it is missing."""
+    return _in_models_node("models", given.arguments)
+
+
 def routes(given: argparse.Namespace) -> int:
-    """The router's own command, in the models environment, which is made if it is missing."""
+    """The router's own command, in the same environment."""
+    return _in_models_node("routes", given.arguments)
+
+
+def _in_models_node(word: str, arguments: Sequence[str]) -> int:
     settings = read_settings()
     install(settings, ["models"])
-    command = [str(environment_python(settings, "models")), "-m", "models_node", "routes", *given.arguments]
+    command = [str(environment_python(settings, "models")), "-m", "models_node", word, *arguments]
     return subprocess.run(command, check=False, env=_environment(settings)).returncode
 
 

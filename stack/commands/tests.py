@@ -36,6 +36,9 @@ PARTS = (
     Part("e2e", "services", ("",)),
 )
 
+# What a benchmark needs beside the product: peers to measure against.
+BENCH_ENVIRONMENTS = {"proxy": ("bench",)}
+
 MYPY = (
     ("services", ("stack", "wire", "db", "flows", "services_node")),
     ("models", ("stack", "wire", "models_node", "bench")),
@@ -96,7 +99,7 @@ def bench(given: argparse.Namespace) -> int:
         raise ConfigurationError(f"no benchmark is called {name!r}", f"one of: {', '.join(known)}")
     results = settings.home / "bench"
     results.mkdir(parents=True, exist_ok=True)
-    install(settings, ["models", "services"])
+    install(settings, ["models", "services", *BENCH_ENVIRONMENTS.get(name, ())])
     command = [
         str(environment_python(settings, "models")),
         "-m",

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 MARK_CHARS = 32  # the place for an engine's mark, in the variables that /proc shows
+# Without this a process's title is written over the place of its mark.
+KEEPS_MARKS = {"SPT_NOENV": "1"}
 # vLLM sets these before it starts a worker, or they are its worker's needs (vllm/platforms/cpu.py).
 AS_A_WORKERS = {
     "TORCHINDUCTOR_COMPILE_THREADS": "1",
@@ -37,7 +39,7 @@ def nursery_environment(common: Mapping[str, str], mark: str) -> dict[str, str]:
     if not any("libgomp" in name or "libiomp" in name or "libomp" in name for name in preload):
         # As vLLM does for its worker: one OpenMP runtime for torch and vLLM's kernels, or thread binding goes wrong.
         preload += map(str, torch_openmp()[:1])
-    made = {**AS_A_WORKERS, **common}
+    made = {**AS_A_WORKERS, **common, **KEEPS_MARKS}
     made.pop("OMP_NUM_THREADS", None)  # it would be too late for an engine that wants more
     if preload:
         made["LD_PRELOAD"] = ":".join(preload)
@@ -58,7 +60,7 @@ def torch_openmp() -> list[Path]:
 def needs_plain_start(wanted: Mapping[str, str], nursery: Mapping[str, str], mark: str) -> list[str]:
     """The variables whose values an engine would have from the nursery although it wants others."""
     differ = {name for name, value in wanted.items() if nursery.get(name) != value}
-    missing = {name for name in nursery if name not in wanted} - set(AS_A_WORKERS)
+    missing = {name for name in nursery if name not in wanted} - {*AS_A_WORKERS, *KEEPS_MARKS}
     return sorted((differ | missing) - READ_LATE - {mark, "LD_PRELOAD"} | preload_differs(wanted, nursery))
 
 

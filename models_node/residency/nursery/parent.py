@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -106,10 +106,17 @@ def main(arguments: list[str]) -> int:
 def answer(link: socket.socket, request: dict[str, Any], descriptors: list[int], keeper: int, mark: str) -> None:
     nursery = os.getpid()
     try:
-        pid = os.fork()
-        if pid == 0:
-            link.close()
-            in_a_process_of_its_own(lambda: be_warden(request, descriptors, {nursery, keeper}, mark))
+        # What is sent to the warden from its first instant on waits until it listens.
+        signal.pthread_sigmask(signal.SIG_BLOCK, warden.WATCHED)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                link.close()
+                in_a_process_of_its_own(
+                    lambda: be_warden(request, descriptors, {nursery, keeper}, mark), blocked=warden.WATCHED
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, warden.WATCHED)
         pidfd = os.pidfd_open(pid)
     except OSError as error:
         link.send(json.dumps({"error": str(error)}).encode())
@@ -185,14 +192,14 @@ def call(what: str) -> None:
     import_module("setproctitle").setproctitle(f"capibara6: {what}")
 
 
-def in_a_process_of_its_own(run: Callable[[], object]) -> NoReturn:
+def in_a_process_of_its_own(run: Callable[[], object], *, blocked: Iterable[signal.Signals] = ()) -> NoReturn:
     """Runs in a child that was just forked, and ends it as the interpreter would. Never returns."""
     code = 1
     try:
         for number in warden.WATCHED:
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         code = run() or 0  # type: ignore[assignment]
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)

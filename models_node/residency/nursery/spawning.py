@@ -47,10 +47,12 @@ def set_threads(environment: Mapping[str, str]) -> None:
     import torch
 
     if environment.get(THREADS, "").isdecimal():
-        torch.set_num_threads(int(environment[THREADS]))
+        torch.set_num_threads(int(environment[THREADS]))  # also makes an idle pool that torch keeps for other uses
     if places := [int(cpu) for cpu in environment.get(BOUND_TO, "").split()]:
-        torch.zeros(GRAIN * len(places)).add_(1)  # starts the pool: its threads in the order of their numbers
-        for thread, cpu in zip(own_threads(), places, strict=False):
+        others = own_threads()
+        torch.zeros(GRAIN * len(places)).add_(1)  # starts the OpenMP pool: its threads in the order of their numbers
+        pool = [others[0], *(thread for thread in own_threads() if thread not in others)]
+        for thread, cpu in zip(pool, places, strict=False):
             os.sched_setaffinity(thread, {cpu})
 
 

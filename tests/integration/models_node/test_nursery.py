@@ -6,6 +6,7 @@ model server's death ends them all.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import signal
@@ -19,10 +20,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from models_node.catalogue import parse_catalogue
+from models_node.residency.engine import VllmLauncher
 from models_node.residency.nursery import link
 from models_node.residency.nursery.link import Nursery, NurseryLimits, NurseryUnavailable, Request
 from models_node.residency.process import ForkedWarden
-from stack.processes import marked
+from models_node.residency.remains import ENGINES_OF
+from stack.paths import run_directory
+from stack.processes import marked, stack_id
+from stack.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = "CAPIBARA6_TEST_NURSERY"
@@ -44,10 +50,10 @@ def serve(arguments, listener, alive):
     print("hello from", arguments[0], flush=True)
     if arguments[0] == "exits":
         raise SystemExit(7)
-    os.environ["OF_ITS_OWN"] = arguments[0]
-    multiprocessing.get_context("spawn").Process(target=child, args=("child",), daemon=True).start()
     if arguments[0] == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.environ["OF_ITS_OWN"] = arguments[0]
+    multiprocessing.get_context("spawn").Process(target=child, args=("child",), daemon=True).start()
     time.sleep(600)
 """
 BOOT = f"""
@@ -175,6 +181,17 @@ def test_a_deaf_engine_is_killed_after_its_grace_time(making: Making) -> None:
     assert not processes(request)
 
 
+def test_being_told_to_end_in_the_first_instant_is_not_missed(making: Making) -> None:
+    """A signal between the fork and the warden's first look at them was once lost."""
+    nursery = making.nursery()
+    for _ in range(10):
+        warden, request = making.engine(nursery, "exits")
+        warden.send(signal.SIGINT)
+        until(lambda warden=warden: ended(warden))
+        assert warden.status() in (7, 128 + signal.SIGKILL)
+        assert not processes(request)
+
+
 def test_a_killed_warden_says_nothing_and_its_engine_is_still_found_by_its_mark(making: Making) -> None:
     warden, request = making.engine(making.nursery())
     warden.send(signal.SIGKILL)
@@ -219,8 +236,63 @@ def test_closing_ends_everything(making: Making, mark: str) -> None:
         nursery.fork(making.request("stays"), 1)
 
 
+CATALOGUE = """
+default = "m"
+[limits]
+memory_budget = "4 GiB"
+[[models]]
+id = "m"
+domain = "general"
+description = ""
+context_length = 1
+weights = "w"
+memory_estimate = 1
+"""
+
+
+@pytest.fixture
+def launcher(making: Making) -> Iterator[VllmLauncher]:
+    """A launcher whose engines are the small one. Its nursery becomes ready when the file `go` is there."""
+    (making.where / "weights" / "w").mkdir(parents=True)
+    (making.where / "weights" / "w" / "config.json").touch()
+    wait = f"import os, time\nwhile not os.path.exists({str(making.where / 'go')!r}): time.sleep(0.01)"
+    making.monkeypatch.setattr(link, "BOOT", BOOT.format(where=str(making.where), extra=wait))
+    made = VllmLauncher(Settings(home=making.where, engine_start="fork"), parse_catalogue(CATALOGUE, "test"))
+    made.prepare()
+    yield made
+    made.close()
+
+
+async def test_a_load_that_nobody_wants_any_more_stops_waiting_for_the_nursery(launcher: VllmLauncher) -> None:
+    loading = asyncio.create_task(launcher.launch(parse_catalogue(CATALOGUE, "test").models[0]))
+    await asyncio.wait({loading}, timeout=0.2)
+    loading.cancel()
+    done, _ = await asyncio.wait({loading}, timeout=LIMIT_SECONDS / 2)
+    assert done and loading.cancelled()
+
+
+async def test_one_that_is_given_up_while_it_is_forked_leaves_no_engine(launcher: VllmLauncher, making: Making) -> None:
+    """The fork was on its way in another thread, and its engine would have belonged to nobody."""
+    assert launcher.nursery is not None
+    (making.where / "go").touch()
+    await asyncio.to_thread(until, lambda: launcher.nursery and launcher.nursery.pid)
+    stack = {ENGINES_OF: stack_id(Settings(home=making.where))}
+    before = {process.pid for process in marked(**stack)}
+    loading = asyncio.create_task(launcher.launch(parse_catalogue(CATALOGUE, "test").models[0]))
+    engines = run_directory(Settings(home=making.where)) / "engines"
+    while not list(engines.iterdir()):  # noqa: ASYNC110 - the very next step after the folder is wanted
+        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    loading.cancel()
+    await asyncio.wait({loading}, timeout=LIMIT_SECONDS)
+    assert loading.cancelled()
+    assert {process.pid for process in marked(**stack)} == before
+
+
 MODEL_SERVER = """
 import os, pathlib, sys, time
+from models_node.catalogue import parse_catalogue
+from models_node.residency.engine import VllmLauncher
 from models_node.residency.nursery import link
 from models_node.residency.nursery.link import Nursery, NurseryLimits, Request
 where, boot = pathlib.Path(sys.argv[1]), sys.argv[2]

@@ -14,7 +14,7 @@ from aiohttp import web
 from models_node.catalogue import Catalogue, parse_catalogue
 from models_node.errors import CatalogueError
 from models_node.server.app import assemble, check_destinations
-from models_node.server.proxy import Backends
+from models_node.server.backends import Backends
 from stack.settings import Settings
 
 REPLY = {"object": "chat.completion", "model": "their-name", "choices": []}
@@ -115,8 +115,10 @@ def test_a_destination_that_the_topology_does_not_list_is_refused(tmp_path: Path
         check_destinations(catalogue("http://far.example:8000"), settings)
 
 
-async def test_sessions_are_closed_with_the_server() -> None:
+async def test_the_session_is_closed_with_the_server() -> None:
     backends = Backends()
-    session = backends.remote()
+    backends.remote("http://127.0.0.1:9/v1/models", b"", {})
     await backends.close()
-    assert session.closed
+    reply = backends.remote("http://127.0.0.1:9/v1/models", b"", {})
+    with pytest.raises(RuntimeError, match="closed"):
+        await reply.open()

@@ -66,6 +66,19 @@ def test_production_with_loopback_is_refused_before_anything_starts(
     assert "loopback" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("word", ["models", "routes"])
+def test_product_commands_get_all_of_their_words_and_give_their_status_back(
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    python = tmp_path / "envs" / "models" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@" > "$CAPIBARA6_HOME/said"\nexit 4\n')
+    python.chmod(0o755)
+    monkeypatch.setattr("stack.commands.product.install", lambda settings, names: None)
+    assert main([word, "fetch", "--catalogue", "x.toml"]) == 4
+    assert (tmp_path / "said").read_text() == f"-m models_node {word} fetch --catalogue x.toml\n"
+
+
 def test_the_frontend_node_has_nothing_to_run_yet(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["up", "--node", "frontend", "--detach"]) == 0
     assert "no services" in capsys.readouterr().err

@@ -57,6 +57,29 @@ async def test_an_error_event_is_raised_with_its_code() -> None:
     assert (caught.value.code, caught.value.detail) == ("engine_died", "gone")
 
 
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [("queue_timeout", 503), ("queue_full", 429), ("load_timeout", 504), ("load_failed", 502), ("else", 502)],
+)
+async def test_a_failure_that_came_too_late_for_a_status_is_given_it_by_its_code(code: str, status: int) -> None:
+    told = json.dumps({"error": {"message": "gone", "code": code}})
+    with pytest.raises(ApiError) as caught:
+        await content_of(client_of(stream(told)))
+    assert (caught.value.status, caught.value.code) == (status, code)
+
+
+async def test_what_a_long_wait_was_is_heard_when_the_answer_begins() -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield b": capibara6 loading phi4_fast, 5 s\n\n: capibara6 waited queue_ms=1.5 load_ms=9000.0\n\n"
+        yield f"data: {json.dumps(CHUNK)}\n\ndata: [DONE]\n\n".encode()
+
+    client = client_of(StreamingResponse(body()))
+    async with client.stream_chat({"messages": []}) as answer:
+        assert (answer.queue_ms, answer.load_ms) == (None, None)
+        assert [chunk async for chunk in answer.chunks] == [CHUNK]
+        assert (answer.queue_ms, answer.load_ms) == (1.5, 9000.0)
+
+
 async def test_a_stream_without_its_end_is_a_failure() -> None:
     with pytest.raises(UpstreamFailed) as caught:
         await content_of(client_of(stream(json.dumps(CHUNK))))

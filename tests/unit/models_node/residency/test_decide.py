@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from models_node.residency.decide import Plan, Resident, State, expired, finish_unwanted_load, plan, value
 
 GIB = 2**30
@@ -71,6 +69,17 @@ def test_memory_that_does_not_come_back_is_not_waited_for() -> None:
 def test_several_small_ones_go_for_a_big_one_and_no_more_than_needed() -> None:
     residents = [ready(name, value=rank, memory=1) for rank, name in enumerate("abcd")]
     assert planned([*residents, wanted("big", memory=2)], 0) == Plan(evict=("a", "b"))
+
+
+def test_the_cheapest_choice_may_be_one_dear_model_instead_of_many_cheap_ones() -> None:
+    many = [ready(name, value=2, memory=1) for name in "abcd"]
+    assert planned([*many, ready("dear", value=5, memory=4), wanted("want", memory=4)], 0) == Plan(evict=("dear",))
+
+
+def test_more_models_than_are_combined_still_make_room() -> None:
+    many = [ready(f"m{number:02}", value=number, memory=1) for number in range(12)]
+    names = tuple(f"m{number:02}" for number in range(11))
+    assert planned([*many, wanted("want", memory=11)], 0) == Plan(evict=names)
 
 
 def test_a_small_one_is_spared_when_a_big_one_has_to_go_anyway() -> None:
@@ -147,9 +156,9 @@ def test_only_idle_models_that_nobody_waits_for_expire() -> None:
     assert expired(residents, 100, dict.fromkeys("abcdef", 60.0)) == ("a",)
 
 
-def test_value_is_seconds_of_loading_saved_for_each_gib() -> None:
-    assert value(10, 30, 0, 3 * GIB) == pytest.approx(100)
-    assert value(10, 30, 1, 3 * GIB) == pytest.approx(200)
+def test_value_is_the_seconds_of_loading_that_recent_use_would_cost_again() -> None:
+    assert value(10, 30, 0) == 300
+    assert value(10, 30, 1) == 600
 
 
 def test_an_unwanted_load_is_finished_when_half_of_it_is_done() -> None:

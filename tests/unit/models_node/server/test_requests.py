@@ -6,7 +6,15 @@ import json
 
 import pytest
 
-from models_node.server.requests import check_messages, parse_body, routing_query
+from models_node.catalogue import ModelEntry
+from models_node.server.requests import (
+    LONGEST_TOKEN_CHARS,
+    check_length,
+    check_messages,
+    fewest_tokens,
+    parse_body,
+    routing_query,
+)
 from wire.errors import ApiError
 
 
@@ -82,3 +90,40 @@ def test_a_router_sees_what_the_user_said_and_how_many_images() -> None:
 )
 def test_it_sees_the_text_of_the_other_apis_too(raw: bytes) -> None:
     assert routing_query(parse_body(raw)).texts == ("hi",)
+
+
+TEXT = "x" * (LONGEST_TOKEN_CHARS * 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "tokens"),
+    [
+        ({"prompt": TEXT}, 3),
+        ({"prompt": TEXT + "y"}, 4),
+        ({"prompt": [TEXT, "y"]}, 3),
+        ({"prompt": [5, 6, 7, 8]}, 4),
+        ({"prompt": [[5, 6, 7, 8], [1] * 9]}, 9),
+        ({"input": [TEXT, TEXT]}, 3),
+        ({"input": [{"role": "user", "content": [{"type": "input_text", "text": TEXT}]}]}, 3),
+        ({"messages": [{"role": "system", "content": TEXT}, {"role": "user", "content": TEXT}]}, 6),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": TEXT}}]}]}, 0),
+        ({"messages": "no list"}, 0),
+    ],
+)
+def test_the_fewest_tokens_a_prompt_can_have(content: dict[str, object], tokens: int) -> None:
+    assert fewest_tokens(content) == tokens
+
+
+def test_what_cannot_fit_is_refused_unless_it_is_to_be_cut() -> None:
+    entry = ModelEntry(id="a", domain="general", description="", context_length=2, weights="w", memory_estimate=1)
+    with pytest.raises(ApiError, match="context of 2 tokens") as caught:
+        check_length(parse_body(json.dumps({"prompt": TEXT}).encode()), entry)
+    assert (caught.value.status, caught.value.code) == (400, "context_length_exceeded")
+    check_length(parse_body(json.dumps({"prompt": TEXT, "truncate_prompt_tokens": 2}).encode()), entry)
+    check_length(parse_body(json.dumps({"prompt": TEXT[:500]}).encode()), entry)
+
+
+def test_what_is_said_beside_the_model_goes_before_what_the_client_said() -> None:
+    body = parse_body(b'{"model": "a", "priority": -5}')
+    assert json.loads(body.addressed_to("a", priority=10)) == {"model": "a", "priority": 10}
+    assert body.addressed_to("a", priority=-5) is body.raw

@@ -19,6 +19,11 @@ def test_the_mark_is_the_last_variable() -> None:
     assert list(NURSERY)[-1] == "MARK"
 
 
+def test_a_process_s_title_is_not_written_over_its_mark() -> None:
+    """It once was, and then no forked engine could be found, or even started."""
+    assert NURSERY["SPT_NOENV"] == "1"
+
+
 def test_what_is_read_late_may_differ() -> None:
     own = COMMON | {"VLLM_CPU_KVCACHE_SPACE": "6", "VLLM_CPU_OMP_THREADS_BIND": "0-3", "TMPDIR": "/x", "MARK": "m"}
     assert needs_plain_start(own | {"OMP_NUM_THREADS": "4"}, NURSERY, "MARK") == []
