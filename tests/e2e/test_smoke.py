@@ -47,7 +47,7 @@ def test_a_question_is_answered_and_its_story_kept(stack: Stack) -> None:
     done = stack.ok("chat", "--max-tokens", "24", QUESTION, seconds=MODEL_SECONDS)
     answer = done.stdout.strip()
     assert answer
-    said = re.search(r"model (\w+) \(default\) · tools none · conversation (\S+) · run (\S+)", done.stderr)
+    said = re.search(r"model (\w+) \(meaning\) · tools none · conversation (\S+) · run (\S+)", done.stderr)
     assert said, done.stderr
     model, conversation_id, run_id = said.groups()
     assert model == "phi4_fast"

@@ -27,7 +27,7 @@ def test_vllm_parses_every_entrys_arguments(name: str, profile: str, tmp_path: P
         given = parser.parse_args(arguments)
         validate_parsed_serve_args(given)
         assert given.max_model_len == entry.context_length
-        assert given.enable_auto_tool_choice == entry.capabilities.tools
+        assert given.enable_auto_tool_choice or not entry.capabilities.tools
         if entry.capabilities.tools:
             assert given.tool_call_parser in ToolParserManager.list_registered()
         if given.chat_template:
