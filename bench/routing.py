@@ -30,7 +30,7 @@ from models_node.routing.head import LABELS
 from models_node.routing.language import EldIdentifier
 from models_node.routing.meaning import Meaning
 from models_node.routing.router import RoutingQuery
-from models_node.routing.semantic import load_from_packages, rules_of
+from models_node.routing.semantic import load_from_packages, return_memory, rules_of
 from models_node.routing.texts import EVALUATION, Labelled, read_texts
 from stack.settings import REPOSITORY, get_settings
 
@@ -78,11 +78,13 @@ def query_of(turns: tuple[str, ...]) -> RoutingQuery:
 
 
 def of_length(words: int, count: int, pool: Sequence[str], drawn: random.Random) -> list[str]:
-    return [" ".join(drawn.choices(pool, k=words)) for _ in range(count)]
+    """Stretches of what people wrote, from places drawn at random."""
+    starts = [drawn.randrange(len(pool)) for _ in range(count)]
+    return [" ".join(pool[(start + step) % len(pool)] for step in range(words)) for start in starts]
 
 
 def latency(decide: Callable[[RoutingQuery], Decision], texts: Sequence[Labelled], repeat: int) -> dict[str, Any]:
-    """By length of text in words. Everyday texts are people's own; the others are drawn from their words."""
+    """By length of text in words. Everyday texts are people's own; the others, stretches of those."""
     drawn = random.Random(0)
     everyday = [text.text for text in texts if not text.before and len(text.text.split()) <= EVERYDAY_WORDS]
     pool = [word for text in everyday for word in text.split()]
@@ -120,6 +122,7 @@ def main() -> int:
     started = time.perf_counter()
     decider, meaning, catalogue = _loaded()
     loading = time.perf_counter() - started
+    return_memory()
     memory = psutil.Process().memory_info().rss - before
 
     def decide(query: RoutingQuery) -> Decision:

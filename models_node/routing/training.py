@@ -8,6 +8,7 @@ fitted on all.
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,6 +31,7 @@ ITERATIONS = 1000
 NEVER_LEANING = 20.0  # a bias that no text gets over, where no text has anything before it
 FOLDS = 5  # where there are not two writers
 # What a threshold for abstention is chosen from, and the temperatures.
+ABOUT_EQUAL = 0.002  # in accuracy
 THRESHOLDS = np.round(np.arange(0.25, 0.61, 0.01), 2)
 TEMPERATURES = np.round(np.geomspace(0.25, 4, 81), 4)
 
@@ -64,15 +66,14 @@ class Trained:
 
 
 def train(texts: Sequence[Labelled], encoder: Encoder, tell: Callable[[str], None] = lambda _: None) -> Trained:
-    """Raises RoutingTextsError when a label has no texts."""
-    missing = set(LABELS) - {text.label for text in texts}
-    if missing:
-        raise RoutingTextsError(f"no texts are labelled {', '.join(sorted(missing))}")
+    """Raises RoutingTextsError when a label has too few texts."""
+    _check_enough(texts)
     tell(f"encoding {len(texts)} texts")
     lessons = encoded(texts, encoder)
     kept = distinct(lessons.together, lessons.labels)
     twins = len(texts) - len(kept)
     texts, lessons = [texts[at] for at in kept], lessons.where(kept)
+    _check_enough(texts)
     tell(f"fitting on {len(texts)} texts")
     provenance = Provenance(encoder.name, sha256_of(texts), len(texts))
     folds = _folds(texts)
@@ -84,6 +85,13 @@ def train(texts: Sequence[Labelled], encoder: Encoder, tell: Callable[[str], Non
     head = replace(fitted(lessons, provenance), temperature=temperature, abstain_below=abstain_below)
     right = guesses.argmax(axis=1) == lessons.labels
     return Trained(head, {name: float(right[held].mean()) for name, held in folds.items()}, twins)
+
+
+def _check_enough(texts: Sequence[Labelled]) -> None:
+    counted = Counter(text.label for text in texts)
+    few = [f"{label} ({counted[label]})" for label in LABELS if counted[label] < FOLDS]
+    if few:
+        raise RoutingTextsError(f"at least {FOLDS} different texts of each label are needed; too few: {', '.join(few)}")
 
 
 def encoded(texts: Sequence[Labelled], encoder: Encoder) -> Lessons:
@@ -163,14 +171,15 @@ def best_temperature(guesses: Floats, labels: Ints) -> float:
 
 def best_threshold(guesses: Floats, labels: Ints) -> float:
     """Under which to leave the question to the default model: where most answers come from the right model, if what
-    is left undecided goes to the general one. The highest of equal ones: when in doubt, the cheap model."""
+    is left undecided goes to the general one. The highest of about equal ones: when in doubt, the cheap model."""
     general = LABELS.index("general")
     sure, best = guesses.max(axis=1), guesses.argmax(axis=1)
 
     def right(threshold: float) -> float:
         return float((np.where(sure < threshold, general, best) == labels).mean())
 
-    return float(max(THRESHOLDS, key=lambda threshold: (right(threshold), threshold)))
+    least = max(map(right, THRESHOLDS)) - ABOUT_EQUAL
+    return float(max(threshold for threshold in THRESHOLDS if right(threshold) >= least))
 
 
 def _tempered(guesses: Floats, temperature: float) -> Floats:
@@ -179,11 +188,11 @@ def _tempered(guesses: Floats, temperature: float) -> Floats:
 
 
 def _folds(texts: Sequence[Labelled]) -> dict[str, NDArray[np.bool_]]:
-    """Who is held out together: each writer; where that would leave too little, every fifth text."""
+    """Who is held out together: each writer; where that would leave too little, every fifth text of a label."""
     names = sorted({text.writer for text in texts})
     by_writer = {name: np.array([text.writer == name for text in texts]) for name in names}
     labels = np.array([text.label for text in texts])
     if len(names) > 1 and all(set(labels[~held]) == set(LABELS) for held in by_writer.values()):
         return by_writer
-    places = np.arange(len(texts)) % FOLDS
+    places = np.array([list(labels[:at]).count(label) for at, label in enumerate(labels)]) % FOLDS
     return {f"fold {fold + 1}": places == fold for fold in range(FOLDS)}

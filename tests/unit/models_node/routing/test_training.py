@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
-
 import numpy as np
 import pytest
 
 from models_node.errors import RoutingTextsError
 from models_node.routing.head import LABELS
-from models_node.routing.packaged import Floats
 from models_node.routing.texts import Labelled
 from models_node.routing.training import best_temperature, best_threshold, distinct, plainly, train
-from tests.unit.models_node.routing.stand_ins import WordEncoder
-
-
-class UnlikeEncoder(WordEncoder):
-    """Words, and what makes each text unlike every other: features drawn by its letters."""
-
-    def features(self, text: str) -> Floats:
-        drawn = np.random.default_rng(zlib.crc32(text.encode())).normal(size=32)
-        return np.concatenate([super().features(text), drawn]).astype(np.float32)
+from tests.unit.models_node.routing.stand_ins import UnlikeEncoder
 
 
 def texts(*writers: str) -> list[Labelled]:
@@ -51,18 +40,21 @@ def test_training_twice_gives_the_same_head() -> None:
 
 
 def test_it_learns_which_texts_lean_on_what_came_before() -> None:
-    head, encoder = train(texts("a", "b"), WordEncoder()).head, WordEncoder()
+    head, encoder = train(texts("a", "b"), UnlikeEncoder()).head, UnlikeEncoder()
     assert head.leaning(encoder.features("and coding coding")) > head.leaning(encoder.features("coding coding"))
 
 
 def test_texts_without_conversations_lean_on_nothing() -> None:
     alone = [text for text in texts("a", "b") if not text.before]
-    assert train(alone, WordEncoder()).head.leaning(WordEncoder().features("and")) < 1e-6
+    assert train(alone, UnlikeEncoder()).head.leaning(UnlikeEncoder().features("and")) < 1e-6
 
 
-def test_a_label_without_texts_is_named() -> None:
-    with pytest.raises(RoutingTextsError, match="coding"):
-        train([text for text in texts("a") if text.label != "coding"], WordEncoder())
+def test_a_label_with_too_few_texts_is_named() -> None:
+    with pytest.raises(RoutingTextsError, match=r"coding \(0\)"):
+        train([text for text in texts("a") if text.label != "coding"], UnlikeEncoder())
+    repeated = [Labelled(label, (), label, "en", "plain", "a") for label in LABELS for _ in range(9)]
+    with pytest.raises(RoutingTextsError, match="different"):
+        train(repeated, UnlikeEncoder())
 
 
 def test_near_twins_of_one_label_count_once() -> None:
