@@ -55,6 +55,15 @@ def working(server: httpx.Client) -> bool:
     return bool(engine(server)["in_flight"])
 
 
+def generating(pid: int) -> list[psutil.Process]:
+    """The engine's core and workers: of the processes below its warden those that are not its API server."""
+    warden = psutil.Process(pid).parent()
+    assert warden is not None
+    found = [process for process in warden.children(recursive=True) if process.pid != pid]
+    assert found
+    return found
+
+
 def events(reply: httpx.Response) -> Iterator[dict[str, Any]]:
     for line in reply.iter_lines():
         if line.startswith("data: ") and line != "data: [DONE]":
@@ -80,7 +89,7 @@ def test_a_wedged_engine_turns_health_red_ends_its_stream_and_is_replaced(server
     with server.stream("POST", "/v1/chat/completions", json=body("Count", 2000, stream=True)) as reply:
         told = events(reply)
         next(told)
-        for process in psutil.Process(first).children(recursive=True):
+        for process in generating(first):
             process.send_signal(signal.SIGSTOP)  # its API server accepts, and nothing is generated any more
         until(lambda: server.get("/health/ready").status_code == 503, "health stayed green")
         assert "wedged" in server.get("/health/ready").text
