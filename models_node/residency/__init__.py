@@ -1,6 +1,7 @@
 """Residency: which engines are in memory, who waits for one, and who must go to make room.
 
-`decide` is pure: plain values in, a plan out. `pool` is the one task that owns the state; everyone else sends it
-messages. `engine` and `warden` act: they start vLLM, notice its end, and leave no process behind. Nothing here knows
-HTTP routes or reads a request's body; a lease on an engine's address is what goes out.
+`core` is a pure state machine (events in, effects out) over the pure rules of `decide`, `admission`, `ledger` and
+`breaker`. `pool` is the one task that owns it: everyone else sends it events, and gets a lease on an engine's address.
+`lifecycle`, `engine`, `warden` and `nursery/` act: they start vLLM, notice its end, and leave no process behind.
+Nothing here knows HTTP routes or reads a request's body. docs/residency.md tells the policies, docs/engines.md the rest.
 """
