@@ -44,6 +44,10 @@ from models_node.residency.limits import ResidencyLimits
 from models_node.residency.slots import Slot, Ticket, needed_bytes
 from wire.errors import ApiError
 
+# A model works for so many times its own load before it is drained for another, so that two that both have work for
+# hours spend no more than a third of them loading.
+TURN_LOADS = 2.0
+
 
 class Core:
     """`handle` is the only way in; `slots`, `ledger` and `due` may be read between two events."""
@@ -94,7 +98,9 @@ class Core:
             if slot.state in (State.READY, State.ASLEEP) and slot.idle and not slot.entry.pinned:
                 times.append(slot.last_used + slot.entry.keep_alive_seconds)
         if wanted:
-            times += [s.load_ended + self._residence(s) for s in self.slots.values() if s.state is State.READY]
+            for slot in self.slots.values():
+                if slot.state is State.READY:
+                    times += [slot.load_ended + self._residence(slot), slot.load_ended + self._turn(slot)]
         return min((time for time in times if time > now), default=None)
 
     # events
@@ -353,6 +359,9 @@ class Core:
     def _residence(self, slot: Slot) -> float:
         return min(self.limits.min_residence_seconds, slot.last_load_seconds or 0.0)
 
+    def _turn(self, slot: Slot) -> float:
+        return max(self.limits.patience_seconds, TURN_LOADS * (slot.last_load_seconds or 0.0))
+
     def _resident(self, slot: Slot, now: float) -> Resident:
         waiting_since = slot.waiting[0].rank if slot.waiting else (now if slot.restart else None)
         charged = self.ledger.charged(slot.entry.id)
@@ -367,6 +376,7 @@ class Core:
             last_used=slot.last_used,
             value=value(slot.use_at(now), slot.reload_seconds, slot.entry.priority),
             residence_seconds=self._residence(slot),
+            turn_seconds=self._turn(slot),
             pinned=slot.entry.pinned,
             draining=slot.draining or slot.retiring,
             held_back=slot.breaker.open(now) or slot.stuck is not None,

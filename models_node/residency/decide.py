@@ -43,7 +43,8 @@ class Resident:
 
     charged_bytes: what the ledger holds for it. needed_bytes: what loading or waking it would reserve beyond that.
     waiting_since: rank of the first request that has no place yet, None when nobody waits. value: see `value`.
-    residence_seconds: how long it stays at least. held_back: it is not to be started now (its breaker is open, or it
+    residence_seconds: how long it stays at least. turn_seconds: how long it works at least before it is drained for
+    another. held_back: it is not to be started now (its breaker is open, or it
     cannot be ended). stuck: it was stopped, but its memory does not come back.
     """
 
@@ -57,6 +58,7 @@ class Resident:
     last_used: float = 0.0
     value: float = 0.0
     residence_seconds: float = 0.0
+    turn_seconds: float = 0.0
     pinned: bool = False
     draining: bool = False
     held_back: bool = False
@@ -135,7 +137,7 @@ def drainable(resident: Resident, now: float) -> bool:
         resident.state is State.READY
         and not resident.pinned
         and not evictable(resident, now)
-        and now >= resident.loaded_at + resident.residence_seconds
+        and now >= resident.loaded_at + max(resident.residence_seconds, resident.turn_seconds)
     )
 
 

@@ -104,6 +104,20 @@ def test_requests_for_a_loaded_model_go_ahead_of_a_swap_until_the_patience_of_th
     assert house.state("b") is State.STOPPING  # for the one that came after
 
 
+def test_a_model_works_for_twice_its_load_before_it_is_drained_for_another() -> None:
+    """Two models that both had work for an hour once drained one another by turns, and loaded more than they worked."""
+    house = CoreHouse(entry("a"), entry("b"), budget=4, patience_seconds=20.0)
+    house.ask("a")
+    house.ask("b")
+    house.now += 30
+    house.loaded("a")
+    house.after(59)
+    assert house.ask("a") in house.granted
+    assert house.core.due(house.now) == house.now + 1
+    house.after(1)
+    assert house.ask("a") not in house.granted
+
+
 def test_draining_ends_when_the_one_that_waited_leaves() -> None:
     house = CoreHouse(entry("a"), entry("b"), budget=4, patience_seconds=20.0)
     house.ask("a")
