@@ -20,7 +20,7 @@ def refusal(
     waiting: requests that wait now, over all models. pinned_bytes: what other, pinned models hold for good.
     """
     entry = slot.entry
-    if not entry.remote:
+    if not entry.remote and slot.state is not State.READY:  # what is in memory serves, whatever it was measured at
         needed = ledger.measured(entry.id) or entry.memory_bytes
         if needed > ledger.usable_bytes - pinned_bytes:
             return out_of_memory(entry.id, needed, ledger.usable_bytes - pinned_bytes, pinned=pinned_bytes > 0)

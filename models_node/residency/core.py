@@ -117,7 +117,7 @@ class Core:
                 for model, at in heard.items():
                     slot = self.slots[model]
                     if slot.state is State.READY and at > slot.last_heard:
-                        slot.last_heard, slot.verified = at, True
+                        slot.last_heard, slot.verified, slot.wedged = at, True, False
             case e.CloseDoor():
                 self._close()
             case e.Shutdown():
@@ -189,12 +189,13 @@ class Core:
 
     def _on_unload(self, event: e.Unload) -> None:
         slot = self.slots[event.model]
+        slot.restart = False
         if slot.entry.remote or slot.state is State.COLD:
+            slot.wedged = False
             self._effects.append(e.Unloaded(event.asker))
             return
         slot.askers.append(event.asker)
         slot.retiring = slot.state is State.READY  # one that loads serves those who wait for it first
-        slot.restart = False
 
     def _arrived(self, slot: Slot, now: float) -> None:
         slot.arrived(now)
@@ -235,7 +236,7 @@ class Core:
             slot.last_heard = max(slot.last_heard, now)
         elif slot.last_heard <= probed.sent_at:
             words = f"it takes work and says nothing: {probed.words or 'no token in time'}"
-            slot.wedged, slot.last_error = True, words
+            slot.wedged, slot.wedged_at, slot.last_error = True, now, words
             slot.restart = not (self._closed or slot.askers)
             slot.breaker.failed(now, words)
             if slot.breaker.open(now):
@@ -363,7 +364,7 @@ class Core:
         return max(self.limits.patience_seconds, TURN_LOADS * (slot.last_load_seconds or 0.0))
 
     def _resident(self, slot: Slot, now: float) -> Resident:
-        waiting_since = slot.waiting[0].rank if slot.waiting else (now if slot.restart else None)
+        waiting_since = slot.waiting[0].rank if slot.waiting else (slot.wedged_at if slot.restart else None)
         charged = self.ledger.charged(slot.entry.id)
         return Resident(
             model=slot.entry.id,

@@ -85,7 +85,7 @@ def plan(residents: Sequence[Resident], free_bytes: int, now: float, patience_se
     leaving = sum(r.charged_bytes for r in residents if r.state in LEAVING and not r.stuck)
     start: list[str] = []
     if free_bytes < 0:  # something grew beyond what was reserved for it: back within the budget first
-        return Plan(evict=_names(_cheapest([r for r in residents if evictable(r, now)], -free_bytes - leaving) or ()))
+        return _back_within_budget(residents, -free_bytes - leaving, now, patience_seconds)
     wanted = [r for r in residents if r.waiting_since is not None and not r.held_back]
     passing = False
     for want in sorted(wanted, key=lambda r: r.waiting_since or 0.0):
@@ -116,6 +116,17 @@ def plan(residents: Sequence[Resident], free_bytes: int, now: float, patience_se
                 break  # what is on its way in, or has just come, can be drained in a moment
         passing = True
     return Plan(tuple(start))
+
+
+def _back_within_budget(residents: Sequence[Resident], missing: int, now: float, patience_seconds: float) -> Plan:
+    """Idle ones go; those at work are drained only once somebody has waited too long."""
+    idle = [r for r in residents if evictable(r, now)]
+    chosen = _cheapest(idle, missing)
+    waited = [r.waiting_since for r in residents if r.state in STARTABLE and not r.held_back and r.waiting_since]
+    if chosen is None and waited and now >= min(waited) + patience_seconds:
+        chosen = _cheapest([*idle, *(r for r in residents if drainable(r, now))], missing)
+    chosen = chosen or []
+    return Plan((), _names([r for r in chosen if not r.in_flight]), _names([r for r in chosen if r.in_flight]))
 
 
 def evictable(resident: Resident, now: float) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models_node.catalogue import ModelEntry
-from models_node.errors import EngineFailed, ReleaseFailed
+from models_node.errors import EngineFailed
 from models_node.residency import events as e
 from models_node.residency.engine import Engine, EngineLauncher
 
@@ -102,7 +102,7 @@ class Life:
             if error is None:
                 return
             log.error("an engine is not gone", extra={"model": self.entry.id}, exc_info=error)
-            if not isinstance(error, ReleaseFailed) or self._give_up:
+            if self._give_up:
                 return
             self._tell(e.Stuck(self.entry.id, self.generation, str(error)))
             with contextlib.suppress(asyncio.CancelledError):

@@ -148,6 +148,10 @@ class Pool:
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
+        lives = list(self._lives.values())
+        for life in lives:  # what was being stopped before the shutdown was never told to leave it at that
+            life.stop(give_up=True)
+        await asyncio.gather(*(life.task for life in lives), return_exceptions=True)
         for waiting in self._leases.values():
             if not waiting.done():
                 waiting.set_exception(server_stopping())

@@ -48,6 +48,7 @@ class Slot:
     can_sleep: bool = False
     parked_bytes: int = 0  # main memory its sleeping weights hold
     restart: bool = False  # to be loaded again although nobody waits: it was wedged
+    wedged_at: float = 0.0
     wedged: bool = False
     stuck: str | None = None  # why its memory is not free although it was stopped
     verified: bool = False  # the present engine has produced output
@@ -121,7 +122,9 @@ class Slot:
 
     def used(self, now: float, priority: Priority) -> None:
         self.use = self.use_at(now) + (BATCH_USE if priority is Priority.BATCH else 1.0)
-        self.used_at = self.last_used = self.last_granted = now
+        self.used_at = self.last_used = now
+        if self.last_heard > self.last_granted:  # silence counts from the first grant after the last output
+            self.last_granted = now
 
     def use_at(self, now: float) -> float:
         return self.use * float(0.5 ** ((now - self.used_at) / USE_HALF_LIFE_SECONDS))

@@ -348,6 +348,32 @@ def test_a_wedged_engine_is_stopped_and_loaded_again() -> None:
     assert not house.core.slots["a"].wedged
 
 
+def test_clients_that_keep_coming_do_not_hide_a_wedged_engine() -> None:
+    """Each grant once counted as a sign of life, so that a client asking every ten seconds kept the probe away."""
+    house = CoreHouse(entry("a"), quiet_seconds=15.0)
+    house.ask("a")
+    house.loaded("a")
+    for _ in range(2):
+        house.after(7)
+        house.ask("a")
+    house.after(1)
+    assert house.of(e.Probe) == [e.Probe("a", 1)]
+
+
+def test_an_unload_calls_the_restart_of_a_wedged_engine_off() -> None:
+    house = CoreHouse(entry("a"), entry("b"), budget=4)
+    house.ask("a")
+    house.loaded("a")
+    house.ask("b")
+    house.now += 1
+    house.tell(e.Probed("a", 1, False, house.now))
+    house.gone("a")
+    assert house.state("b") is State.LOADING
+    house.tell(e.Unload("a", 5))
+    assert house.of(e.Unloaded) == [e.Unloaded(5)]
+    assert not house.core.slots["a"].wedged
+
+
 def test_an_engine_that_was_heard_during_a_lost_probe_is_not_wedged() -> None:
     house = CoreHouse(entry("a"), quiet_seconds=15.0)
     house.ask("a")

@@ -142,6 +142,12 @@ def test_growth_beyond_the_budget_is_mended_first() -> None:
     assert planned(residents, -1) == Plan(evict=("a",))
 
 
+def test_beyond_the_budget_models_at_work_are_drained_for_one_that_has_waited_too_long() -> None:
+    residents = [ready("a", in_flight=1), ready("b", in_flight=1, value=5), wanted("c", 1.0)]
+    assert planned(residents, -1, now=5) == Plan()
+    assert planned(residents, -1, now=PATIENCE + 1) == Plan(drain=("a",))
+
+
 def test_a_sleeper_is_woken_where_that_fits_and_goes_when_room_is_needed() -> None:
     asleep = Resident("a", State.ASLEEP, GIB, 2 * GIB, waiting_since=0.1)
     assert planned([asleep], 2) == Plan(start=("a",))
