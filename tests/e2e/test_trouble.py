@@ -64,10 +64,9 @@ def ended(stack: Stack, run_id: str) -> dict[str, Any] | None:
 
 def test_an_engine_killed_in_the_middle_of_an_answer(stack: Stack) -> None:
     warm(stack)
-    engines = stack.engines()
-    with closing(stack.events(LONG, max_tokens=400)) as events:
+    with closing(stack.events(LONG, model="phi4_fast", max_tokens=400)) as events:
         run_id, said = start_of_answer(events)
-        for engine in engines:
+        for engine in stack.engines():
             engine.kill()
         rest = list(events)
     assert rest[-1]["type"] == "error"
