@@ -118,18 +118,13 @@ class Stack:
         return story
 
     def engines(self) -> list[psutil.Process]:
-        """vLLM's API server processes of this stack: one an engine."""
-        found = []
-        for process in self.processes():
-            try:
-                if (
-                    "vllm" in " ".join(process.cmdline())
-                    and process.environ().get("CAPIBARA6_SERVICE") == "model-server"
-                ):
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
+        """The first process of each engine that is in memory or being loaded, by the model server's own word: a forked
+        one does not carry vLLM's command line."""
+        try:
+            told = self.get("model-server", "/stats")["engines"]
+        except httpx.TransportError:
+            return []  # the model server is not up
+        return [psutil.Process(engine["pid"]) for engine in told if engine["pid"]]
 
     def processes(self) -> list[psutil.Process]:
         """Whatever carries this stack's mark."""
