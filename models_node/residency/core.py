@@ -47,6 +47,7 @@ from wire.errors import ApiError
 # A model works for so many times its own load before it is drained for another, so that two that both have work for
 # hours spend no more than a third of them loading.
 TURN_LOADS = 2.0
+KEPT = (State.READY, State.ASLEEP)  # for a while, when nobody uses it
 
 
 class Core:
@@ -255,8 +256,8 @@ class Core:
             self._grant_all(slot, now)
         if not self._ending:
             local = [slot for slot in self.slots.values() if not slot.entry.remote]
-            residents = [self._resident(slot, now) for slot in local]
-            for model in expired(residents, now, {slot.entry.id: slot.entry.keep_alive_seconds for slot in local}):
+            idle = [self._resident(slot, now) for slot in local if slot.idle and slot.state in KEPT]
+            for model in expired(idle, now, {r.model: self.slots[r.model].entry.keep_alive_seconds for r in idle}):
                 self._let_go(self.slots[model], Why.IDLE)
             if any(slot.waiting or slot.restart for slot in local) or self.ledger.free_bytes < 0:
                 residents = [self._resident(slot, now) for slot in local]
