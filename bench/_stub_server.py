@@ -64,9 +64,6 @@ class StubEngine:
     def measure(self) -> Measurement:
         return Measurement(0, 0)
 
-    def memory_bytes(self) -> int:
-        return 0
-
 
 class StubLauncher:
     def __init__(self, socket: Path) -> None:

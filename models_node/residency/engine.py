@@ -83,10 +83,6 @@ class Engine(Protocol):
         """What it takes, now. Blocks for some tens of milliseconds."""
         ...
 
-    def memory_bytes(self) -> int:
-        """`measure().private_bytes`."""
-        ...
-
 
 class EngineLauncher(Protocol):
     def prepare(self) -> list[int]:

@@ -139,9 +139,6 @@ class VllmEngine:
         on_gpu = self._gpu.used_bytes(self._pids) if self._gpu else 0
         return Measurement(private_bytes=on_gpu or host, host_bytes=host)
 
-    def memory_bytes(self) -> int:
-        return self.measure().private_bytes
-
     async def sleep(self, level: int) -> None:
         """Level 1 keeps the weights in main memory, level 2 drops them too. Raises EngineFailed."""
         await self._call("/sleep", {"level": str(level), "mode": "abort"})

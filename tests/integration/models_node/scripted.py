@@ -103,9 +103,6 @@ class ScriptedEngine:
     def measure(self) -> Measurement:
         return Measurement(0, 0)
 
-    def memory_bytes(self) -> int:
-        return 0
-
 
 Script = Callable[[ScriptedEngine, web.Request], Awaitable[web.StreamResponse]]
 
