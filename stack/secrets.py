@@ -28,6 +28,7 @@ class Secrets(BaseModel):
     frontend_key: SecretStr
     n8n_key: SecretStr
     operator_key: SecretStr
+    sandbox_key: SecretStr
     services_key: SecretStr
 
 

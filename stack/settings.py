@@ -125,6 +125,37 @@ class Settings(BaseSettings):
         256, ge=0, description="Room for an answer that a model's context must have, where the request names none."
     )
 
+    # models-europe: sandboxes
+    sandbox_max_count: int = Field(20, ge=1, description="Sandboxes at once, warm ones included (429 beyond).")
+    sandbox_pool_size: int = Field(2, ge=0, description="Warm sandboxes kept ready, as far as memory allows.")
+    sandbox_memory_limit_bytes: int = Field(2**30, gt=0, description="Memory one sandbox may use.")
+    sandbox_admitted_bytes: int = Field(
+        128 * 2**20, gt=0, description="What a new sandbox holds of the node's memory ledger; later what it uses."
+    )
+    sandbox_total_memory_bytes: int = Field(4 * 2**30, gt=0, description="Memory all sandboxes together may use.")
+    sandbox_cpus: float = Field(1, gt=0, description="Processor time one sandbox may use, in cores.")
+    sandbox_max_processes: int = Field(128, ge=16, description="Processes and threads of one sandbox.")
+    sandbox_home_bytes: int = Field(256 * 2**20, gt=0, description="Size of a sandbox's home.")
+    sandbox_tmp_bytes: int = Field(64 * 2**20, gt=0, description="Size of a sandbox's /tmp, and of its /dev/shm.")
+    sandbox_max_inodes: int = Field(20_000, gt=0, description="Files and folders in each of those.")
+    sandbox_output_bytes: int = Field(10 * 2**20, gt=0, description="Output of one execution or command (cut beyond).")
+    sandbox_execution_seconds: float = Field(300, gt=0, description="Longest execution of one piece of code.")
+    sandbox_timeout_seconds: float = Field(300, gt=0, description="Life of a sandbox whose creator names none.")
+    sandbox_max_timeout_seconds: float = Field(86_400, gt=0, description="Longest life a creator may ask for.")
+    sandbox_create_wait_seconds: float = Field(10, gt=0, description="Longest wait of a creation (503 beyond).")
+    sandbox_create_queue_limit: int = Field(64, ge=1, description="Creations that may wait (429 beyond).")
+    sandbox_upload_bytes: int = Field(100 * 2**20, gt=0, description="Largest upload into a sandbox (413 beyond).")
+    sandbox_stall_seconds: float = Field(30, gt=0, description="An upload that brings nothing for so long is cut off.")
+    sandbox_egress: str = Field(
+        "", description="Hosts (`name`, `.suffix` or `name:port`, comma-separated) sandboxes may reach; empty: none."
+    )
+    sandbox_accept: str = Field(
+        "",
+        description="Weaknesses accepted in so many words: `without-limits` (no cgroups), `one-uid` (no root); "
+        "comma-separated. Unset: without them the service is unavailable.",
+    )
+    sandbox_uids: int = Field(61_000, ge=1000, description="First of the user ids that sandboxes run as.")
+
     # services: chat API and flows
     max_message_chars: int = Field(32_000, gt=0, description="Longest message of a chat, in characters (422 beyond).")
     history_messages: int = Field(40, ge=0, description="Newest messages of a conversation sent to the model.")

@@ -21,18 +21,24 @@ TIERS = ("static", "unit", "integration", "e2e")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some tests and the environment they run in. folders: the tests of these rooms need that environment."""
+    """Some tests and the environment they run in.
+
+    folders: the tests of these rooms need that environment. apart: what of them belongs to another part.
+    """
 
     tier: str
     environment: str
     folders: tuple[str, ...]
+    apart: tuple[str, ...] = ()
 
 
 PARTS = (
     Part("unit", "services", ("stack", "wire", "db", "flows", "services_node")),
-    Part("unit", "models", ("models_node", "bench")),
+    Part("unit", "models", ("models_node", "bench"), apart=("models_node/sandbox",)),
+    Part("unit", "sandbox", ("models_node/sandbox",)),
     Part("integration", "services", ("stack", "wire", "db", "flows", "services_node")),
-    Part("integration", "models", ("models_node",)),
+    Part("integration", "models", ("models_node",), apart=("models_node/sandbox",)),
+    Part("integration", "sandbox", ("models_node/sandbox",)),
     Part("e2e", "services", ("",)),
 )
 
@@ -42,6 +48,7 @@ BENCH_ENVIRONMENTS = {"proxy": ("bench",)}
 MYPY = (
     ("services", ("stack", "wire", "db", "flows", "services_node")),
     ("models", ("stack", "wire", "models_node", "bench")),
+    ("sandbox", ("models_node.sandbox",)),
 )
 
 
@@ -52,8 +59,8 @@ def test(given: argparse.Namespace) -> int:
     tiers = TIERS if given.tier is None or full else (given.tier,)
     if given.tier == "unit":
         tiers = ("unit",)
-    install(settings, ["dev", "models", "services"])
-    for name in ("models", "services"):
+    install(settings, ["dev", "models", "sandbox", "services"])
+    for name in ("models", "sandbox", "services"):
         overlay_tests(settings, name)
     began = time.monotonic()
     for tier in tiers:
@@ -120,7 +127,8 @@ def _pytest(settings: Settings, tier: str, paths: Sequence[str], full: bool) -> 
         marks = [] if full else ["-m", "not full"]
         python = str(environment_python(settings, part.environment))
         say(f"{tier}: {' '.join(chosen)} (environment {part.environment})")
-        command = [python, "-m", "pytest", *marks, *chosen]
+        apart = [f"--ignore=tests/{tier}/{folder}" for folder in part.apart]
+        command = [python, "-m", "pytest", *marks, *apart, *chosen]
         status = subprocess.run(command, check=False, cwd=REPOSITORY, env=_environment(settings)).returncode
         if status not in (0, 5):  # 5: nothing of this part is in this run
             return status
@@ -132,11 +140,13 @@ def _pytest(settings: Settings, tier: str, paths: Sequence[str], full: bool) -> 
 def _chosen(part: Part, paths: Sequence[str]) -> list[str]:
     """The part's folders that exist, or those of `paths` that lie in them."""
     roots = [REPOSITORY / "tests" / part.tier / folder for folder in part.folders]
+    apart = [REPOSITORY / "tests" / part.tier / folder for folder in part.apart]
     if not paths:
         return [str(root.relative_to(REPOSITORY)) for root in roots if root.exists()]
     return [
         path for path in paths
         if any((REPOSITORY / path.split("::")[0]).is_relative_to(root) for root in roots)
+        and not any((REPOSITORY / path.split("::")[0]).is_relative_to(root) for root in apart)
     ]  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from stack.install.report import long_step, say
 from stack.interruption import result_of
 from stack.settings import REPOSITORY, Settings
 
-EnvironmentName = Literal["models", "services", "dev", "bench"]
+EnvironmentName = Literal["models", "sandbox", "services", "dev", "bench"]
 
 TORCH = "torch==2.13.0"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -38,6 +38,7 @@ class Environment:
 
 ENVIRONMENTS: dict[str, Environment] = {
     "models": Environment("models", "torch, vLLM, sentence-transformers", 4 * 2**30),
+    "sandbox": Environment("sandbox", "bubblewrap, IPython, pandas, matplotlib, Deno", 800 * 2**20),
     "services": Environment("services", "FastAPI, Prefect, SQLAlchemy, Postgres", 900 * 2**20),
     "dev": Environment("dev", "ruff, mypy, import-linter", 350 * 2**20),
     "bench": Environment("bench", "LiteLLM's proxy, to be measured against", 700 * 2**20),
