@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import socket
 import struct
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ USER_ID = 1000
 HOME = "/home/user"
 PROXY_PORT = 3128
 PROXY_BACKLOG = 32
+OPEN_FILES = 4096
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _NAMESPACES = (
     linux.CLONE_NEWUSER
@@ -35,6 +37,7 @@ _NAMESPACES = (
     | linux.CLONE_NEWUTS
     | linux.CLONE_NEWCGROUP
 )
+_HIDDEN = ("cmdline", "kallsyms", "kcore", "keys", "key-users", "kmsg", "modules", "sched_debug", "timer_list")
 _BLANK = linux.MS_NOSUID | linux.MS_NODEV
 
 
@@ -87,9 +90,12 @@ def enter(control: socket.socket, wanted: Confinement, system_calls: bytes) -> N
     if os.fork():
         os._exit(0)
     linux.mount("proc", "/proc", "proc", _BLANK | linux.MS_NOEXEC)
+    _hide_host()
     _say(control, "pid1", (proxy.fileno(),) if proxy else ())
     if proxy:
         proxy.close()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     linux.drop_capabilities()
     linux.prctl(linux.PR_SET_KEEPCAPS, 0)
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
@@ -134,6 +140,13 @@ def _mount_own(wanted: Confinement) -> None:
     linux.mount("tmp", "/tmp", "tmpfs", _BLANK, scratch)  # noqa: S108 - a mount of its own
     linux.mount("shm", "/dev/shm", "tmpfs", _BLANK | linux.MS_NOEXEC, scratch)  # noqa: S108
     linux.mount("devpts", "/dev/pts", "devpts", linux.MS_NOSUID | linux.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")
+
+
+def _hide_host() -> None:
+    """What /proc tells of the host and no sandbox needs. Its memory and processors stay visible: programs ask them."""
+    for name in _HIDDEN:
+        if os.path.exists(f"/proc/{name}"):  # noqa: PTH110
+            linux.mount("/dev/null", f"/proc/{name}", "", linux.MS_BIND)
 
 
 def _raise_loopback() -> None:

@@ -70,6 +70,7 @@ AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 NETLINK_ROUTE = 0  # what libc and ZeroMQ list interfaces by
 INTERNET_PROTOCOLS = (0, 1, 6, 17, 58)  # default, ICMP, TCP, UDP, ICMPv6: no MPTCP, SCTP, SMC
 PERSONALITIES = (0, 0xFFFF_FFFF)  # Linux as it is, and the question what is set
+BAD_ARCHITECTURE = 2  # SCMP_FLTATR_ACT_BADARCH, which pyseccomp has no name for
 NEW_NAMESPACES = 0x7E02_0000  # every CLONE_NEW* that clone() knows
 
 
@@ -79,6 +80,7 @@ def build(architecture: Architecture | None = None) -> bytes:
     architecture: None for this machine's own. Raises OSError when libseccomp cannot write one.
     """
     rules = pyseccomp.SyscallFilter(pyseccomp.ERRNO(errno.ENOSYS))
+    rules.set_attr(BAD_ARCHITECTURE, pyseccomp.ERRNO(errno.ENOSYS))  # 32-bit calls: refused, not fatal
     if architecture is not None and ARCHITECTURES[architecture] != pyseccomp.system_arch():
         rules.remove_arch(pyseccomp.system_arch())
         rules.add_arch(ARCHITECTURES[architecture])
