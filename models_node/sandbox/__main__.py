@@ -13,7 +13,7 @@ from pathlib import Path
 from models_node.sandbox.launcher.cgroups import Limits
 from models_node.sandbox.launcher.sandboxes import Sizes
 from models_node.sandbox.launcher.service import Plan, Service
-from models_node.sandbox.launcher.view import RUN, Places, bwrap_of, write_etc
+from models_node.sandbox.launcher.view import Places, bwrap_of, write_etc
 from stack.errors import StackError
 from stack.install.environments import environment_path
 from stack.paths import run_directory
@@ -91,7 +91,7 @@ def _variables() -> dict[str, str]:
         if name.startswith("CAPIBARA6_") and name not in NOT_HANDED_ON and not name.startswith("CAPIBARA6_SECRET_")
     }
     given = {"CAPIBARA6_TOPOLOGY": "/opt/capibara6/code/topology.given.toml"} if get_settings().topology else {}
-    return kept | given | {"CAPIBARA6_HOME": RUN}
+    return kept | given
 
 
 def _write_secrets(path: Path, secrets: Secrets) -> None:

@@ -26,14 +26,20 @@ class LauncherClient:
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[messages.Packet]] = {}
         self._exits: list[Callable[[str, str], None]] = []
-        self._unavailable: str | None = "the launcher has not spoken yet"
+        self._starting = True
+        self._unavailable: str | None = None
         self._channel.send({"do": "hello"})
         self._hearing = asyncio.create_task(self._hear())
 
     @property
     def unavailable(self) -> str | None:
-        """Why no sandbox can be had here, with the mend."""
+        """Why no sandbox can be had on this machine, with the mend: waiting will not help."""
         return self._unavailable
+
+    @property
+    def starting(self) -> bool:
+        """Sandboxes can be had in some seconds."""
+        return self._starting
 
     def on_exit(self, callback: Callable[[str, str], None]) -> None:
         self._exits.append(callback)
@@ -83,9 +89,10 @@ class LauncherClient:
     def _take(self, packet: messages.Packet) -> None:
         content = packet.content
         match content.get("event"):
-            case "available":
-                self._unavailable = None
+            case "available" | "starting" as word:
+                self._starting, self._unavailable = word == "starting", None
             case "unavailable":
+                self._starting = False
                 mend = content.get("mend")
                 self._unavailable = str(content["reason"]) + (f": {mend}" if mend else "")
             case "exit":

@@ -64,6 +64,10 @@ class Cgroups(Protocol):
         """Ends what an earlier launcher left. Returns how many groups there were."""
         ...
 
+    def dissolve(self) -> None:
+        """Removes the parent, with all there is in it."""
+        ...
+
 
 class Version1:
     """A controller each has a tree of its own. `roots`: controller → the parent's folder."""
@@ -84,6 +88,11 @@ class Version1:
         for name in names:
             _Group1({controller: root / name for controller, root in self._roots.items()}).remove()
         return len(names)
+
+    def dissolve(self) -> None:
+        self.sweep()
+        for root in self._roots.values():
+            _remove(root)
 
 
 class _Group1:
@@ -132,6 +141,10 @@ class Version2:
         for child in left:
             _Group2(child).remove()
         return len(left)
+
+    def dissolve(self) -> None:
+        self.sweep()
+        _remove(self._root)
 
 
 class _Group2:

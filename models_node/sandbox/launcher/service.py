@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from models_node.sandbox.inside import messages
-from models_node.sandbox.launcher import cgroups
+from models_node.sandbox.launcher import cgroups, checks
 from models_node.sandbox.launcher.channel import Channel
-from models_node.sandbox.launcher.errors import CgroupsMissing, LaunchError
+from models_node.sandbox.launcher.errors import LaunchError
 from models_node.sandbox.launcher.sandboxes import Sandboxes, Sizes, listening
 from models_node.sandbox.launcher.template import Template
-from models_node.sandbox.launcher.view import Places, User, gateway_command, sandbox_environment, template_command
+from models_node.sandbox.launcher.view import RUN, Places, User, gateway_command, sandbox_environment, template_command
 
 log = logging.getLogger("sandbox.launcher")
 
 TEMPLATE_RETRY_SECONDS = 5.0
 RUN_VARIABLE, CHANNEL_VARIABLE = "CAPIBARA6_SANDBOX_RUN", "CAPIBARA6_LAUNCHER_FD"
-WITHOUT_LIMITS, ONE_UID = "without-limits", "one-uid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,8 @@ class Service:
         self._gateway: Channel | None = None
         self._gateway_pid = 0
         self._sandboxes: Sandboxes | None = None
-        self._unavailable: tuple[str, str] | None = ("the sandboxes' template is starting", "wait some seconds")
+        self._unavailable: tuple[str, str] | None = None
+        self._starting = True
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
@@ -75,15 +75,18 @@ class Service:
             loop.add_signal_handler(number, stop.set)
         ours, theirs = messages.pair()
         self._gateway = Channel(ours)
-        variables = plan.gateway_variables | {CHANNEL_VARIABLE: str(theirs.fileno()), RUN_VARIABLE: "/run/capibara6"}
-        command = gateway_command(plan.places, plan.user(0), plan.run, variables, plan.topology)
+        findings = await asyncio.to_thread(
+            checks.examine, checks.Machine.this(plan.places.environment), f"{plan.cgroup}-trial"
+        )
+        lacking = checks.missing(findings, plan.accepted)
         with theirs:
             try:
-                process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+                process = self._start_gateway(theirs.fileno(), in_view=lacking is None)
             except OSError as error:
                 log.error("the gateway cannot be started: %s", error)
                 return 1
-        template = asyncio.create_task(self._keep_template())
+        limited = not any(f.weakness == checks.WITHOUT_LIMITS and not f.ok for f in findings)
+        template = asyncio.create_task(self._keep_template(lacking, limited))
         orders = asyncio.create_task(self._obey())
         over = asyncio.create_task(asyncio.to_thread(process.wait))
         stopped = asyncio.create_task(stop.wait())
@@ -100,19 +103,38 @@ class Service:
         status = await over
         return 0 if stop.is_set() else status if status > 0 else 1
 
+    def _start_gateway(self, channel: int, *, in_view: bool) -> subprocess.Popen[bytes]:
+        """In its view; or as it is on a machine where no view can be had, to say that there are no sandboxes."""
+        plan = self._plan
+        own = plan.gateway_variables | {CHANNEL_VARIABLE: str(channel)}
+        if in_view:
+            own |= {"CAPIBARA6_HOME": RUN, RUN_VARIABLE: RUN}
+            command = gateway_command(plan.places, plan.user(0), plan.run, own, plan.topology)
+            return subprocess.Popen(command, pass_fds=(channel,), stdin=subprocess.DEVNULL)
+        own |= {"CAPIBARA6_HOME": str(plan.run), RUN_VARIABLE: str(plan.run)}
+        if plan.topology:
+            own |= {"CAPIBARA6_TOPOLOGY": str(plan.topology)}
+        return subprocess.Popen(
+            [str(plan.places.environment / "bin" / "python"), "-m", "models_node.sandbox.gateway"],
+            pass_fds=(channel,),
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **own, "PYTHONPATH": str(plan.places.repository)},
+        )
+
     def _tell_gateway_to_stop(self, process: subprocess.Popen[bytes]) -> None:
         """Its signal goes to itself: bubblewrap, which stands before it, would end it at once."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._gateway_pid or process.pid, signal.SIGTERM)
 
-    async def _keep_template(self) -> None:
+    async def _keep_template(self, lacking: checks.Finding | None, limited: bool) -> None:
         """Holds a template alive; with each that ends all its sandboxes end."""
         plan = self._plan
-        try:
-            parent = self._cgroups()
-        except LaunchError as error:
-            self._say_unavailable(str(error), error.mend)
+        if lacking:
+            self._say_unavailable(f"this machine lacks {lacking.what}", lacking.mend)
             return
+        if not limited:
+            log.warning("sandboxes run without limits of memory and processes, as was asked for")
+        parent = cgroups.find(plan.cgroup, plan.together) if limited else None
         template = Template(template_command(plan.places, plan.user(1), self._marks()), plan.agent_limits)
         try:
             while True:
@@ -128,10 +150,11 @@ class Service:
                         template, parent, plan.sizes, sandbox_environment(),
                         users=users, most=plan.most, told_exit=self._tell_exit,
                     )  # fmt: skip
-                    self._unavailable = None
+                    self._starting, self._unavailable = False, None
                     self._tell({"event": "available"})
                     await template.wait()
-                    self._say_unavailable("the sandboxes' template ended and is starting again", "wait some seconds")
+                    self._starting = True
+                    self._tell({"event": "starting"})
                 await asyncio.sleep(TEMPLATE_RETRY_SECONDS)
         finally:
             await template.stop()
@@ -142,28 +165,9 @@ class Service:
         """What finds the stack's processes when all else fails: `stack.processes`."""
         return {name: value for name, value in os.environ.items() if name in ("CAPIBARA6_STACK_ID", "CAPIBARA6_SERVICE")}
 
-    def _cgroups(self) -> cgroups.Cgroups | None:
-        """Raises LaunchError where the machine is too weak and that was not accepted."""
-        plan = self._plan
-        if not plan.privileged and ONE_UID not in plan.accepted:
-            raise LaunchError(
-                "sandboxes need users of their own, which only root can give them",
-                f"start this node as root, or accept one user for all: CAPIBARA6_SANDBOX_ACCEPT={ONE_UID}",
-            )
-        try:
-            return cgroups.find(plan.cgroup, plan.together)
-        except CgroupsMissing as error:
-            if WITHOUT_LIMITS in plan.accepted:
-                log.warning("sandboxes run without limits of memory and processes, as was asked for: %s", error)
-                return None
-            raise LaunchError(
-                f"sandboxes cannot be limited: {error}",
-                f"{error.mend}; or accept that one can use up this machine: CAPIBARA6_SANDBOX_ACCEPT={WITHOUT_LIMITS}",
-            ) from None
-
     def _say_unavailable(self, reason: str, mend: str) -> None:
         log.warning("sandboxes are unavailable: %s (%s)", reason, mend)
-        self._unavailable = (reason, mend)
+        self._starting, self._unavailable = False, (reason, mend)
         self._tell({"event": "unavailable", "reason": reason, "mend": mend})
 
     def _tell_exit(self, sandbox_id: str, reason: str) -> None:
@@ -191,7 +195,7 @@ class Service:
                 if self._unavailable:
                     self._tell({"event": "unavailable", "reason": self._unavailable[0], "mend": self._unavailable[1]})
                 else:
-                    self._tell({"event": "available"})
+                    self._tell({"event": "starting" if self._starting else "available"})
                 return
             actions: dict[Any, Callable[[messages.Packet], Coroutine[Any, Any, None]]] = {
                 "create": self._create, "kill": self._kill, "usage": self._usage,
@@ -232,6 +236,6 @@ class Service:
 
     def _all(self) -> Sandboxes:
         if self._sandboxes is None:
-            reason, mend = self._unavailable or ("there are no sandboxes yet", "")
+            reason, mend = self._unavailable or ("the sandboxes' template is starting", "try again in some seconds")
             raise LaunchError(reason, mend)
         return self._sandboxes
