@@ -77,10 +77,10 @@ def enter(control: socket.socket, wanted: Confinement, system_calls: bytes) -> N
     Raises OSError naming the step that the machine refuses, Interrupted.
     """
     _say(control, "born")
-    outer_user = os.getuid()
+    outer_user, outer_group = os.getuid(), os.getgid()  # once apart, nobody is who they were
     linux.unshare(_NAMESPACES)
     if wanted.maps_itself:
-        _map_self(outer_user)
+        _map_self(outer_user, outer_group)
     _say(control, "apart")
     _become_user(wanted.maps_itself)
     _mount_own(wanted)
@@ -114,11 +114,11 @@ def _say(control: socket.socket, step: str, descriptors: tuple[int, ...] = ()) -
         raise Interrupted
 
 
-def _map_self(outer_user: int) -> None:
+def _map_self(outer_user: int, outer_group: int) -> None:
     for file, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{USER_ID} {outer_user} 1"),
-        ("gid_map", f"{USER_ID} {os.getegid()} 1"),
+        ("gid_map", f"{USER_ID} {outer_group} 1"),
     ):
         with open(f"/proc/self/{file}", "w", encoding="ascii") as target:  # noqa: PTH123
             target.write(text)
