@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from stack.topology import is_loopback, load_topology
 from wire.context import RUN_ID_HEADER, TRACE_HEADER, RequestContext, enter
 from wire.errors import (
     ApiError,
+    Forbidden,
     InternalError,
     InvalidRequest,
     TooLarge,
@@ -59,7 +60,7 @@ class BorderRules:
     """What the border asks of a request.
 
     keys: None where no key is asked for. openai_paths: prefixes whose errors have OpenAI's shape. open_paths: prefixes
-    answered without a key.
+    answered without a key. confined: principals whose key opens only the paths that begin so; others' open all.
     """
 
     service: str
@@ -67,6 +68,7 @@ class BorderRules:
     max_body_bytes: int
     openai_paths: tuple[str, ...]
     open_paths: tuple[str, ...]
+    confined: Mapping[str, tuple[str, ...]]
 
     def error_response(self, path: str, error: ApiError) -> Response:
         render = openai_response if path.startswith(self.openai_paths) else problem_response
@@ -139,6 +141,9 @@ class Border:
         principal = self._rules.keys.principal(key)
         if principal is None:
             raise Unauthorized("The key is not one this service knows.")
+        within = self._rules.confined.get(principal.name)
+        if within is not None and not path.startswith(within):
+            raise Forbidden(f"The key of {principal.name!r} does not open this address.")
         return principal
 
     def _limit(self, headers: Headers) -> int:
@@ -213,18 +218,21 @@ def install_border(
     readiness: ReadinessCheck,
     openai_paths: Sequence[str] = ("/v1/",),
     open_paths: Sequence[str] = ("/health",),
+    confined: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Puts the border around `app`, with its error handlers, `/health/live`, `/health/ready` and `/metrics`.
 
-    allowed: principals (frontend, n8n, operator, services) whose keys open this service. Raises Unauthorized at once
-    when this address needs keys and there are no secrets.
+    allowed: principals (frontend, n8n, operator, sandbox, services) whose keys open this service; confined: those of
+    them whose keys open only the paths that begin so. Raises Unauthorized at once when this address needs keys and
+    there are no secrets.
     """
     keys: KeyRing | None = None
     if keys_needed(settings, service):
         if secrets is None:
             raise Unauthorized(f"{service} listens beyond this machine and has no keys: run ./capibara6 up once")
         keys = KeyRing.of(secrets, allowed)
-    rules = BorderRules(service, keys, settings.max_body_bytes, tuple(openai_paths), tuple(open_paths))
+    within = {name: tuple(paths) for name, paths in (confined or {}).items()}
+    rules = BorderRules(service, keys, settings.max_body_bytes, tuple(openai_paths), tuple(open_paths), within)
     app.add_middleware(Border, rules=rules)
     install_health(app, service, readiness)
 
