@@ -37,7 +37,7 @@ class Exchange(asyncio.Protocol):
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._pieces: list[bytes] = []
-        self._held = self._head_bytes = 0
+        self._held = self._head_bytes = self._header_bytes = 0
         self._paused = self._blocked = self._head = self._ended = self._chunked = False
         self._broken: AgentUnreachable | None = None
 
@@ -163,9 +163,9 @@ class Exchange(asyncio.Protocol):
     # httptools' callbacks
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_bytes += len(name) + len(value)
-        if self._head_bytes > 4 * HEAD_BYTES:
-            raise ValueError("too many headers")
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > HEAD_BYTES:
+            raise ValueError("its headers are too long")
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
