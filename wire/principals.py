@@ -17,6 +17,7 @@ class Principal:
 
 
 LOCAL = Principal("local")  # profile `local` on loopback: one user, no login
+ANONYMOUS = Principal("anonymous")  # asked for no key
 
 
 class KeyRing:
