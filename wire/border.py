@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,13 +58,14 @@ _PASSED_ON = {"/health/live", "/health/ready", "/metrics"}
 class BorderRules:
     """What the border asks of a request.
 
-    keys: None where no key is asked for. openai_paths: prefixes whose errors have OpenAI's shape. open_paths: prefixes
-    answered without a key.
+    keys: None where no key is asked for. larger_bodies: bytes for the paths that take more. openai_paths: prefixes whose
+    errors have OpenAI's shape. open_paths: prefixes answered without a key.
     """
 
     service: str
     keys: KeyRing | None
     max_body_bytes: int
+    larger_bodies: Mapping[str, int]
     openai_paths: tuple[str, ...]
     open_paths: tuple[str, ...]
 
@@ -108,7 +109,7 @@ class Border:
                 try:
                     principal = self._principal(path, headers)
                     enter(RequestContext(run_id, span, principal))
-                    body = _LimitedBody(receive, self._limit(headers))
+                    body = _LimitedBody(receive, self._limit(path, headers))
                     await self._app(scope, body.receive, body.refusing(send_marked, scope, rules))
                 except ApiError as error:
                     if status:
@@ -141,9 +142,9 @@ class Border:
             raise Unauthorized("The key is not one this service knows.")
         return principal
 
-    def _limit(self, headers: Headers) -> int:
+    def _limit(self, path: str, headers: Headers) -> int:
         """Bytes this request may have. Raises at once for one that says it has more."""
-        limit = self._rules.max_body_bytes
+        limit = self._rules.larger_bodies.get(path, self._rules.max_body_bytes)
         length = headers.get("content-length", "0")
         if not length.isdecimal():
             raise InvalidRequest("Content-Length is not a number.")
@@ -200,7 +201,7 @@ class _LimitedBody:
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {limit} bytes, this service's limit (CAPIBARA6_MAX_BODY_BYTES).")
+    return TooLarge(f"The body is larger than {limit} bytes, the limit here (docs/settings.md: CAPIBARA6_MAX_…_BYTES).")
 
 
 def install_border(
@@ -213,6 +214,7 @@ def install_border(
     readiness: ReadinessCheck,
     openai_paths: Sequence[str] = ("/v1/",),
     open_paths: Sequence[str] = ("/health",),
+    larger_bodies: Mapping[str, int] | None = None,
 ) -> None:
     """Puts the border around `app`, with its error handlers, `/health/live`, `/health/ready` and `/metrics`.
 
@@ -224,7 +226,9 @@ def install_border(
         if secrets is None:
             raise Unauthorized(f"{service} listens beyond this machine and has no keys: run ./capibara6 up once")
         keys = KeyRing.of(secrets, allowed)
-    rules = BorderRules(service, keys, settings.max_body_bytes, tuple(openai_paths), tuple(open_paths))
+    rules = BorderRules(
+        service, keys, settings.max_body_bytes, larger_bodies or {}, tuple(openai_paths), tuple(open_paths)
+    )
     app.add_middleware(Border, rules=rules)
     install_health(app, service, readiness)
 

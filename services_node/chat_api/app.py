@@ -46,6 +46,7 @@ FILE_SWEEP_SECONDS = 3600.0
 TURNS_SHARE = 0.4
 FLOWS_SHARE = 0.4
 SANDBOXES_SHARE = 0.1
+FORM_BYTES = 64 * 2**10  # what a form may add around its file
 
 
 def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
@@ -66,6 +67,7 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
         allowed=PRINCIPALS,
         readiness=readiness,
         open_paths=("/health", "/api/health"),
+        larger_bodies={"/api/files": settings.max_file_bytes + FORM_BYTES},
     )
     return app
 
