@@ -92,7 +92,8 @@ def _own_routes(app: FastAPI, sandboxes: Sandboxes) -> None:
         if words is None:
             return JSONResponse({"status": "ready", "service": SERVICE})
         reason, mend = split_mend(words)
-        return JSONResponse({"status": "unavailable", "service": SERVICE, "reason": reason, "mend": mend}, 503)
+        status = "starting" if sandboxes.starting else "unavailable"
+        return JSONResponse({"status": status, "service": SERVICE, "reason": reason, "mend": mend}, 503)
 
     @app.get("/stats")
     async def tell(request: Request) -> JSONResponse:

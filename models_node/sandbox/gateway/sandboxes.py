@@ -80,6 +80,7 @@ class Sandboxes:
     # what others call
 
     def start(self) -> None:
+        self._launcher.start()
         self._launcher.on_exit(self._exited)
         self._owner = asyncio.create_task(self._run(), name="sandboxes")
         self._measurer = asyncio.create_task(self._measure(), name="sandbox measurements")
@@ -95,6 +96,10 @@ class Sandboxes:
     @property
     def unavailable(self) -> str | None:
         return self._launcher.unavailable
+
+    @property
+    def starting(self) -> bool:
+        return self._launcher.starting
 
     async def create(self, claim: Claim, environment: Mapping[str, str]) -> Sandbox:
         """A sandbox of the caller's own; cancelling gives it up. Raises ApiError (429: queue full, 503: none)."""

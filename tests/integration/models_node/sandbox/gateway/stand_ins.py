@@ -148,7 +148,11 @@ class StandInLauncher:
         self.words: str | None = None
         self.most = 0
         self.memory_bytes = 90 * MIB
+        self.starting = False
         self._callback: Callable[[str, str], None] | None = None
+
+    def start(self) -> None:
+        """Nothing has to be started here."""
 
     async def create(self, sandbox_id: str, listener: socket.socket, *, egress: bool) -> socket.socket | None:
         await asyncio.sleep(self.launch_seconds)
