@@ -93,6 +93,7 @@ class Command:
         self._deadline: asyncio.TimerHandle | None = None
         self.timed_out = False
         self.result: Ended | None = None
+        self.gone = asyncio.Event()
         for stream, descriptor in self._outputs.items():
             os.set_blocking(descriptor, False)
             self._loop.add_reader(descriptor, self._readable, stream)
@@ -231,6 +232,7 @@ class Command:
                 os.close(self._stdin)
             self._stdin = None
         self.result = _result(ended.result())
+        self.gone.set()
         for subscriber in self._subscribers:
             subscriber.end(self.result)
         # What it left behind may hold the pipes: they are emptied until the last writer closes them.

@@ -1,6 +1,7 @@
 """envd's process service: commands and terminals, as streams of events."""
 
 import asyncio
+import contextlib
 import signal as signals
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -46,6 +47,7 @@ from .paths import Paths
 
 _Context = RequestContext[Any, Any]
 _DEFAULT_SIZE = (24, 80)
+_KILL_SECONDS = 2.0
 
 
 class ProcessService:
@@ -119,6 +121,10 @@ class ProcessService:
             raise ConnectError(Code.INVALID_ARGUMENT, "only SIGTERM and SIGKILL can be sent")
         if not command.signal(number):
             raise ConnectError(Code.NOT_FOUND, f"process {command.pid} has ended")
+        if number == signals.SIGKILL:
+            # Whoever killed it does not find it any more.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(command.gone.wait(), _KILL_SECONDS)
         return SendSignalResponse()
 
     async def close_stdin(self, request: CloseStdinRequest, ctx: _Context) -> CloseStdinResponse:

@@ -1,5 +1,6 @@
 """Formatters that E2B's SDK knows and IPython does not: a figure's data (`e2b/chart`), a table's data (`e2b/data`)."""
 
+import sys
 from typing import Any
 
 from IPython.core.formatters import BaseFormatter, DisplayFormatter
@@ -10,11 +11,21 @@ MAX_TABLE_CELLS = 100_000
 
 
 class ChartFormatter(BaseFormatter):
-    """A matplotlib figure as `e2b/chart`."""
+    """A matplotlib figure as `e2b/chart`.
+
+    It knows figures itself: IPython takes what was registered for them out of every formatter whenever figure formats
+    are chosen, as `%matplotlib inline` does.
+    """
 
     format_type = Unicode("e2b/chart")
     print_method = ObjectName("_repr_e2b_chart_")
     _return_type = dict
+
+    def __call__(self, obj: Any) -> Any:
+        figures: Any = sys.modules.get("matplotlib.figure")
+        if figures is not None and isinstance(obj, figures.Figure):
+            return chart_of_figure(obj)
+        return super().__call__(obj)
 
 
 class DataFormatter(BaseFormatter):
@@ -24,17 +35,17 @@ class DataFormatter(BaseFormatter):
     print_method = ObjectName("_repr_e2b_data_")
     _return_type = dict
 
+    def __call__(self, obj: Any) -> Any:
+        pandas: Any = sys.modules.get("pandas")
+        if pandas is not None and isinstance(obj, pandas.DataFrame):
+            return data_of_table(obj)
+        return super().__call__(obj)
+
 
 def install_formats(formatter: DisplayFormatter) -> None:
-    """Registers both; they take effect when the modules of their types are imported."""
-    chart = ChartFormatter(parent=formatter)
-    chart.for_type_by_name("matplotlib.figure", "Figure", chart_of_figure)
-    data = DataFormatter(parent=formatter)
-    data.for_type_by_name("pandas", "DataFrame", data_of_table)
-    # pandas 2 and earlier name the module where the class is defined
-    data.for_type_by_name("pandas.core.frame", "DataFrame", data_of_table)
-    formatter.formatters["e2b/chart"] = chart
-    formatter.formatters["e2b/data"] = data
+    """Adds both to those a result is tried with."""
+    formatter.formatters["e2b/chart"] = ChartFormatter(parent=formatter)
+    formatter.formatters["e2b/data"] = DataFormatter(parent=formatter)
 
 
 def chart_of_figure(figure: Any) -> dict[str, Any] | None:

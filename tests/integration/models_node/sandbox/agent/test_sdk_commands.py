@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
+import contextlib
 import uuid
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from e2b import AuthenticationException, CommandExitException, InvalidArgumentException, PtySize, TimeoutException
@@ -34,7 +36,15 @@ def test_a_timeout_kills_the_command_and_what_it_started(sandbox: Sandbox) -> No
     mark = uuid.uuid4().hex
     with pytest.raises(TimeoutException):
         sandbox.commands.run(f"bash -c 'sleep 60; echo {mark}'", timeout=1)
-    wait_for(lambda: mark not in sandbox.commands.run("cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -v grep").stdout.replace("cat /proc", ""), 10)  # noqa: E501
+    wait_for(lambda: mark not in "".join(_command_lines()), 10)
+
+
+def _command_lines() -> list[str]:
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_text(errors="replace"))
+    return lines
 
 
 def test_a_background_command_is_listed_fed_and_killed(sandbox: Sandbox) -> None:
@@ -69,23 +79,27 @@ def test_bytes_that_are_no_text_do_no_harm(sandbox: Sandbox) -> None:
 
 def test_input_is_streamed_in_order(sandbox: Sandbox) -> None:
     handle = sandbox.commands.run("cat", background=True, stdin=True)
-    with sandbox.commands.stream_input(handle.pid) as stream:
-        for index in range(50):
-            stream.send(f"{index}\n")
+    sandbox.commands.stream_input(handle.pid, (f"{index}\n" for index in range(50)))
     sandbox.commands.close_stdin(handle.pid)
     assert handle.wait().stdout.split() == [str(index) for index in range(50)]
 
 
-def test_a_terminal_has_a_size_and_takes_keys(sandbox: Sandbox) -> None:
-    terminal = sandbox.pty.create(PtySize(rows=30, cols=100))
-    sandbox.pty.send_stdin(terminal.pid, b"stty size\n")
-    sandbox.pty.resize(terminal.pid, PtySize(rows=40, cols=120))
-    sandbox.pty.send_stdin(terminal.pid, b"stty size; exit\n")
+async def test_a_terminal_has_a_size_and_takes_keys(async_sandbox: AsyncSandbox) -> None:
     seen = bytearray()
-    reading = threading.Thread(target=lambda: terminal.wait(on_pty=seen.extend))
-    reading.start()
-    reading.join(20)
-    assert b"30 100" in seen and b"40 120" in seen
+    pty = async_sandbox.pty
+    terminal = await pty.create(PtySize(rows=30, cols=100), on_data=seen.extend)
+    await pty.send_stdin(terminal.pid, b"stty size\n")
+    await until(lambda: b"30 100" in seen)
+    await pty.resize(terminal.pid, PtySize(rows=40, cols=120))
+    await pty.send_stdin(terminal.pid, b"stty size; exit\n")
+    await until(lambda: b"40 120" in seen)
+    assert (await terminal.wait()).exit_code == 0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.02)
 
 
 async def test_the_asynchronous_client_runs_commands_side_by_side(async_sandbox: AsyncSandbox) -> None:
