@@ -20,12 +20,12 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A turn about to begin. new_conversation: whether its conversation is made with it (titled `title`)."""
+    """A run about to begin. new_conversation: whether its conversation is made with it (titled `title`)."""
 
     id: uuid.UUID
     owner: str
     kind: str
-    conversation_id: uuid.UUID
+    conversation_id: uuid.UUID | None
     new_conversation: bool
     title: str
     trace_id: str
@@ -48,11 +48,11 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """How a turn ended. `content` is what was said, kept also when it was cut short (`complete` False)."""
+    """How a run ended. `content` is what was said, if anything; kept also when it was cut short (`complete` False)."""
 
     id: uuid.UUID
     owner: str
-    conversation_id: uuid.UUID
+    conversation_id: uuid.UUID | None
     status: RunStatus
     message_id: uuid.UUID
     content: str
@@ -114,3 +114,19 @@ class RunRecord:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecord:
+    """What an owner uploaded or a run made. storage_path: relative to the stack's home, made of the id alone."""
+
+    id: uuid.UUID
+    owner: str
+    conversation_id: uuid.UUID | None
+    run_id: uuid.UUID | None
+    name: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    storage_path: str
+    created_at: datetime

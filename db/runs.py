@@ -63,6 +63,20 @@ class Runs:
         )  # fmt: skip
         return [StepRecord(**row._asdict()) for row in rows]
 
+    async def ran_before(self, conversation_id: uuid.UUID, owner: str, kind: str) -> bool:
+        """Whether a run of this kind ended well in this conversation."""
+        rows = await self._database.rows(
+            select(Run.id)
+            .where(
+                Run.conversation_id == conversation_id,
+                Run.owner == owner,
+                Run.kind == kind,
+                Run.status == "completed",
+            )
+            .limit(1)
+        )
+        return bool(rows)
+
     async def close_abandoned(self, stack_id: str, instance_id: uuid.UUID) -> list[uuid.UUID]:
         """Marks as `crashed` the open runs of this stack's earlier processes. Returns their ids."""
         rows = await self._database.rows(

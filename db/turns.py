@@ -1,4 +1,4 @@
-"""A chat turn's rows: one statement when it begins, one when it ends."""
+"""A run's rows: one statement when it begins, one when it ends."""
 
 from __future__ import annotations
 
@@ -72,6 +72,13 @@ UPDATE runs SET status = :status, model = :model, route = :route, prompt_tokens 
 WHERE id = :id AND status IN ('queued', 'running')
 """)
 
+# By a message of its own where it has one; a run without any by its trace and its being open.
+BEGAN = text("""
+SELECT 1 FROM runs WHERE id = :id AND CASE
+    WHEN :message_id IS NULL THEN trace_id = :trace_id AND status = 'running'
+    ELSE EXISTS (SELECT FROM messages WHERE messages.id = :message_id AND run_id = :id) END
+""").bindparams(bindparam("id", type_=Uuid()), bindparam("message_id", type_=Uuid()))
+
 # One row for the conversation itself, so that an empty one is told from one that is not there.
 HISTORY = text("""
 SELECT conversations.id AS conversation_id, newest.*
@@ -85,7 +92,7 @@ ORDER BY newest.position
 
 
 class Turns:
-    """The writes and the one read of a turn."""
+    """The writes and the one read of a run."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -113,19 +120,15 @@ class Turns:
         except IntegrityError as error:
             if await self._began(run):
                 return  # this very statement, run twice around a broken connection
-            if "fk_" in str(error.orig):
+            if "fk_" in str(error.orig) and run.conversation_id is not None:
                 raise no_conversation(run.conversation_id) from None
             raise Conflict(
                 f"Run id {run.id} was used before.", code="run_id_used", param="x-capibara6-run-id"
             ) from None
 
     async def _began(self, run: NewRun) -> bool:
-        first = run.messages[0].id
         found = await self._database.rows(
-            text("SELECT 1 FROM messages WHERE id = :id AND run_id = :run_id").bindparams(
-                bindparam("id", type_=Uuid()), bindparam("run_id", type_=Uuid())
-            ),
-            {"id": first, "run_id": run.id},
+            BEGAN, {"id": run.id, "trace_id": run.trace_id, "message_id": run.messages[0].id if run.messages else None}
         )
         return bool(found)
 

@@ -1,7 +1,8 @@
-"""Turns under way: each has one owner task, from its run's first row to its last.
+"""Runs under way: each has one owner task, from its first row to its last.
 
-The owner opens the model's stream, writes the run beside it, keeps the turn within its time, and closes the run however
-the turn ended. Whoever wants a turn to stop (client, Prefect, a stopping server) says so here, with the reason.
+The owner begins the work (a chat turn, a piece of code), writes the run beside it, keeps it within its time, and closes
+the run however the work ended. Whoever wants it to stop (client, Prefect, a stopping server) says so here, with the
+reason.
 """
 
 from __future__ import annotations
@@ -10,23 +11,22 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol
 
 from db.errors import DatabaseUnavailable
 from db.records import FinishedRun, NewRun, RunStatus
-from flows.errors import CancelCode, cancelled, not_active, run_id_in_use, too_many_turns, turn_timeout
+from flows.errors import CancelCode, cancelled, not_active, run_id_in_use, too_many_runs
 from flows.link import FlowLink, Outcome
 from flows.steps import FlowSteps
-from flows.turn import ModelStreams, Started, Token, Transcript, Turn, TurnRequest, TurnResult, converse
+from flows.work import A, E, Performed, Span, Work
 from wire.errors import ApiError, InternalError
-from wire.ids import uuid7
 
 log = logging.getLogger("flows.conduct")
 
-QUEUED_EVENTS = 256  # a reader this far behind makes its model wait
+QUEUED_EVENTS = 256  # a reader this far behind makes its run wait
 # A token that is there before the run's rows (not while Postgres is well: they take a few ms, a model takes more) waits
 # for them at most this long, so that "the database is away" can still be the reply's status.
 ROWS_GRACE_SECONDS = 0.03
@@ -35,26 +35,17 @@ FINISH_RETRY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """The last event of a turn. error: None when it completed."""
+class Ended(Generic[A]):
+    """The last event of a run. error: None when it completed."""
 
     status: RunStatus
     error: ApiError | None
-    transcript: Transcript
+    account: A
     total_ms: float
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    ended_at: datetime
-    total_ms: float
-
-
-Event = Started | Token | Ended
-
-
-class TurnRows(Protocol):
-    """What a turn writes (`db.turns.Turns`)."""
+class RunRows(Protocol):
+    """What a run writes (`db.turns.Turns`)."""
 
     async def begin(self, run: NewRun) -> None: ...
 
@@ -68,37 +59,39 @@ class Flows(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class TurnLimits:
-    turns: int
+class RunLimits:
+    """at_once: how many runs of each kind may be under way."""
+
+    at_once: Mapping[str, int]
     flow_start_delay_seconds: float
     record_retry_seconds: float
 
 
-class ActiveTurn:
-    """A turn under way, as its reader sees it. Iterate `events()` when streaming, else await `ended()`."""
+class ActiveRun(Generic[E, A]):
+    """A run under way, as its reader sees it. Iterate `events()` when streaming, else await `ended()`."""
 
     def __init__(self, run: NewRun, *, streaming: bool) -> None:
         self.run = run
         self._streaming = streaming
-        self._events: asyncio.Queue[Event] = asyncio.Queue(QUEUED_EVENTS)
+        self._events: asyncio.Queue[E | Ended[A]] = asyncio.Queue(QUEUED_EVENTS)
         loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = loop.create_future()
-        self._over: asyncio.Future[Ended] = loop.create_future()
+        self._over: asyncio.Future[Ended[A]] = loop.create_future()
         self._written: asyncio.Future[None] = loop.create_future()
-        self._begun = self._started = self._token_seen = False
+        self._begun = self._started = self._output_seen = False
         self._end_status: RunStatus = "failed"
         self._end_error: ApiError | None = None
-        self._conversation: asyncio.Task[TurnResult] | None = None
+        self._performing: asyncio.Task[Performed] | None = None
         self._grace: asyncio.TimerHandle | None = None
 
-    async def opened(self, seconds: float) -> Ended | None:
-        """Waits, at most that long, until a reply can begin: the run is written and the model took the request, or a
-        token has been there for a moment. Returns the end when the turn failed before any token, so that its error
-        can still be an HTTP status.
+    async def opened(self, seconds: float) -> Ended[A] | None:
+        """Waits, at most that long, until a reply can begin: the run is written and its first event was told, or output
+        has been there for a moment. Returns the end when the run failed before any output, so that its error can
+        still be an HTTP status.
         """
         either: list[asyncio.Future[Any]] = [self._opened, self._over]
         await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        return self._over.result() if self._over.done() and not self._token_seen else None
+        return self._over.result() if self._over.done() and not self._output_seen else None
 
     async def written(self) -> None:
         """Waits until the run's first rows are written, or could not be."""
@@ -109,10 +102,10 @@ class ActiveTurn:
         if kept:
             self._note_progress(begun=True)
 
-    async def ended(self) -> Ended:
+    async def ended(self) -> Ended[A]:
         return await asyncio.shield(self._over)
 
-    async def events(self, quiet_seconds: float) -> AsyncIterator[Event | None]:
+    async def events(self, quiet_seconds: float) -> AsyncIterator[E | Ended[A] | None]:
         """Events until `Ended`; None whenever there was none for so long."""
         while True:
             try:
@@ -132,18 +125,18 @@ class ActiveTurn:
                 return
 
     def stop(self, error: ApiError, status: RunStatus = "cancelled") -> None:
-        """Ends the turn for this reason, unless it is ending already."""
-        if self._end_error is not None or (self._conversation is not None and self._conversation.done()):
+        """Ends the run for this reason, unless it is ending already."""
+        if self._end_error is not None or (self._performing is not None and self._performing.done()):
             return
         self._end_error, self._end_status = error, status
-        if self._conversation is not None:
-            self._conversation.cancel()
+        if self._performing is not None:
+            self._performing.cancel()
 
-    def follow(self, conversation: asyncio.Task[TurnResult]) -> None:
-        """The turn's coroutine is under way; one that was stopped before it began ends at once."""
-        self._conversation = conversation
+    def follow(self, performing: asyncio.Task[Performed]) -> None:
+        """The work's coroutine is under way; one that was stopped before it began ends at once."""
+        self._performing = performing
         if self._end_error is not None:
-            conversation.cancel()
+            performing.cancel()
 
     @property
     def stopped_as(self) -> tuple[RunStatus, ApiError | None]:
@@ -153,79 +146,77 @@ class ActiveTurn:
     def cancel(self, code: CancelCode) -> None:
         self.stop(cancelled(code))
 
-    # flows.turn.Sink
+    # flows.work.Sink
 
-    async def put(self, event: Started | Token) -> None:
-        if isinstance(event, Started):
+    async def put(self, event: E) -> None:
+        if event.opens:
             if self._started:
                 return  # the second model call of a turn: the reader has had its start
             self._started = True
         if self._streaming:
             await self._events.put(event)
-        self._note_progress(token=isinstance(event, Token))
+        self._note_progress(output=not event.opens)
 
-    def _note_progress(self, *, token: bool = False, begun: bool = False) -> None:
-        self._begun, self._token_seen = self._begun or begun, self._token_seen or token
+    def _note_progress(self, *, output: bool = False, begun: bool = False) -> None:
+        self._begun, self._output_seen = self._begun or begun, self._output_seen or output
         if self._begun and self._started:
             self._open()
-        elif token and not self._opened.done() and self._grace is None:
+        elif output and not self._opened.done() and self._grace is None:
             self._grace = asyncio.get_running_loop().call_later(ROWS_GRACE_SECONDS, self._open)
 
     def _open(self) -> None:
         if not self._opened.done():
             self._opened.set_result(None)
 
-    def close(self, last: Ended) -> None:
+    def close(self, last: Ended[A]) -> None:
         with contextlib.suppress(asyncio.QueueFull):  # a reader that far behind finds it in `_over`
             self._events.put_nowait(last)
         self._over.set_result(last)
 
 
 class Conductor:
-    """All turns under way in this process."""
+    """All runs under way in this process."""
 
     def __init__(
         self,
-        models: ModelStreams,
-        rows: TurnRows,
+        rows: RunRows,
         flows: Flows,
-        limits: TurnLimits,
-        observe: Callable[[Ended], None] = lambda _: None,
+        limits: RunLimits,
+        observe: Callable[[str, Ended[Any]], None] = lambda _kind, _ended: None,
     ) -> None:
-        self._models = models
         self._rows = rows
         self._flows = flows
         self._limits = limits
         self._observe = observe
-        self._active: dict[uuid.UUID, ActiveTurn] = {}
+        self._active: dict[uuid.UUID, ActiveRun[Any, Any]] = {}
         self._owners: set[asyncio.Task[None]] = set()
         self._stopping = False
 
-    @property
-    def active(self) -> int:
-        return len(self._active)
+    def active(self, kind: str) -> int:
+        return sum(1 for active in self._active.values() if active.run.kind == kind)
 
-    def admit(self) -> None:
-        """Raises TooManyRequests when no further turn may begin, Unavailable when the server is stopping."""
+    def admit(self, kind: str) -> None:
+        """Raises TooManyRequests when no further run of this kind may begin, Unavailable when the server stops."""
         if self._stopping:
             raise cancelled("server_stopping")
-        if len(self._active) >= self._limits.turns:
-            raise too_many_turns(self._limits.turns)
+        most = self._limits.at_once[kind]
+        if self.active(kind) >= most:
+            raise too_many_runs(kind, most)
 
-    def begin(self, request: TurnRequest, run: NewRun, *, streaming: bool) -> ActiveTurn:
-        """Begins a turn and returns at once. Raises as `admit` does, and Conflict when its run is under way already."""
-        self.admit()
+    def begin(self, work: Work[E, A], run: NewRun, *, streaming: bool) -> ActiveRun[E, A]:
+        """Begins a run and returns at once. Raises as `admit` does, and Conflict when its run is under way already."""
+        self.admit(work.kind)
         if run.id in self._active:
             raise run_id_in_use(run.id)
-        active = ActiveTurn(run, streaming=streaming)
+        active: ActiveRun[E, A] = ActiveRun(run, streaming=streaming)
         self._active[run.id] = active
-        owner = asyncio.create_task(self._own(active, request))
+        owner = asyncio.create_task(self._own(active, work))
         self._owners.add(owner)
         owner.add_done_callback(self._owners.discard)
         return active
 
-    def cancel(self, run_id: uuid.UUID, owner: str) -> ActiveTurn:
-        """Cancels a turn of this owner. Raises NotFound when none such is under way."""
+    def cancel(self, run_id: uuid.UUID, owner: str) -> ActiveRun[Any, Any]:
+        """Cancels a run of this owner. Raises NotFound when none such is under way."""
         active = self._active.get(run_id)
         if active is None or active.run.owner != owner:
             raise not_active(run_id)
@@ -233,26 +224,26 @@ class Conductor:
         return active
 
     async def written(self, run_id: uuid.UUID) -> None:
-        """Waits for the rows of a run whose tokens may have come before them."""
+        """Waits for the rows of a run whose output may have come before them."""
         active = self._active.get(run_id)
         if active is not None:
             await active.written()
 
-    def of_conversation(self, conversation_id: uuid.UUID) -> list[ActiveTurn]:
+    def of_conversation(self, conversation_id: uuid.UUID) -> list[ActiveRun[Any, Any]]:
         return [active for active in self._active.values() if active.run.conversation_id == conversation_id]
 
     async def stop(self, seconds: float) -> None:
-        """Cancels every turn and waits, at most that long, until their runs are closed."""
+        """Cancels every run and waits, at most that long, until their runs are closed."""
         self._stopping = True
         for active in self._active.values():
             active.cancel("server_stopping")
         if self._owners:
             await asyncio.wait(self._owners, timeout=seconds)
 
-    async def _own(self, active: ActiveTurn, request: TurnRequest) -> None:
+    async def _own(self, active: ActiveRun[E, A], work: Work[E, A]) -> None:
         run = active.run
         loop = asyncio.get_running_loop()
-        link = FlowLink(run.id, run.conversation_id, lambda: active.cancel("cancelled_in_prefect"), loop)
+        link = FlowLink(work.kind, run.id, run.conversation_id, lambda: active.cancel("cancelled_in_prefect"), loop)
         attached = False
 
         def attach() -> None:
@@ -263,36 +254,33 @@ class Conductor:
 
         timers = [
             loop.call_later(self._limits.flow_start_delay_seconds, attach),
-            loop.call_later(
-                request.timeout_seconds, lambda: active.stop(turn_timeout(request.timeout_seconds), "failed")
-            ),
+            loop.call_later(work.timeout_seconds, lambda: active.stop(work.timed_out(), "failed")),
         ]
-        turn = Turn(request, self._models, active, attach)
-        conversation = asyncio.create_task(converse(turn, FlowSteps(link)))
-        active.follow(conversation)
+        performing = asyncio.create_task(work.perform(active, FlowSteps(link), attach))
+        active.follow(performing)
         beginning = asyncio.create_task(self._begin(active))
         try:
-            status, error = await _result(active, conversation)
+            status, error = await _result(active, performing)
             unsaved = await beginning
             if unsaved is not None:
                 status, error = "failed", unsaved
-            ended_at, total_ms = datetime.now(UTC), turn.transcript.elapsed_ms()
+            ended_at, total_ms = datetime.now(UTC), work.account.elapsed_ms()
             link.end(_outcome(status, error, ended_at))
             if unsaved is None:
                 attach()
-                record = _record(run, turn.transcript, status, error, Span(ended_at, total_ms))
+                record = work.finished(run, status, error, Span(ended_at, total_ms))
                 error = await self._finish(record) or error
-            last = Ended(status, error, turn.transcript, total_ms)
+            last: Ended[A] = Ended(status, error, work.account, total_ms)
         finally:
             for timer in timers:
                 timer.cancel()
             if self._active.get(run.id) is active:
                 del self._active[run.id]
-        self._observe(last)
+        self._observe(work.kind, last)
         active.close(last)
 
-    async def _begin(self, active: ActiveTurn) -> ApiError | None:
-        """Writes the run's first rows. On failure, ends the turn: an answer that isn't kept is not given."""
+    async def _begin(self, active: ActiveRun[Any, Any]) -> ApiError | None:
+        """Writes the run's first rows. On failure, ends it: an answer that isn't kept is not given."""
         await asyncio.sleep(BEGIN_AFTER_SECONDS)
         try:
             await self._rows.begin(active.run)
@@ -335,44 +323,21 @@ class Conductor:
             log.error("a finished run was never written", extra={"run": str(record.id)})
 
 
-async def _result(active: ActiveTurn, conversation: asyncio.Task[TurnResult]) -> tuple[RunStatus, ApiError | None]:
+async def _result(
+    active: ActiveRun[Any, Any], performing: asyncio.Task[Performed]
+) -> tuple[RunStatus, ApiError | None]:
     try:
-        result = await conversation
+        result = await performing
     except asyncio.CancelledError:
-        if not conversation.cancelled():
+        if not performing.cancelled():
             raise  # this owner itself is being ended
         return active.stopped_as
     except Exception:
-        log.exception("a turn failed unexpectedly")
-        return "failed", InternalError("The turn failed unexpectedly; the run id finds it in the logs.")
+        log.exception("a run failed unexpectedly")
+        return "failed", InternalError("The run failed unexpectedly; the run id finds it in the logs.")
     return result.status, result.error
 
 
 def _outcome(status: RunStatus, error: ApiError | None, ended_at: datetime) -> Outcome:
-    message = f"{error.code}: {error.detail}" if error else "The turn ended well."
+    message = f"{error.code}: {error.detail}" if error else "The run ended well."
     return Outcome(status, message, ended_at)
-
-
-def _record(run: NewRun, said: Transcript, status: RunStatus, error: ApiError | None, span: Span) -> FinishedRun:
-    return FinishedRun(
-        id=run.id,
-        owner=run.owner,
-        conversation_id=run.conversation_id,
-        status=status,
-        message_id=uuid7(),
-        content=said.text,
-        complete=status == "completed",
-        model=said.model,
-        route=said.route,
-        prompt_tokens=said.prompt_tokens,
-        completion_tokens=said.completion_tokens,
-        queue_ms=said.queue_ms,
-        load_ms=said.load_ms,
-        first_token_ms=said.first_token_ms,
-        total_ms=span.total_ms,
-        error_code=error.code if error else None,
-        error_detail=error.detail if error else None,
-        started_at=said.started_at,
-        ended_at=span.ended_at,
-        steps=tuple(said.steps),
-    )

@@ -1,4 +1,4 @@
-"""What can end a turn, beside the model's own errors. Each is an ApiError: it can be told to a client as it is."""
+"""What can end a run, beside the model's own errors. Each is an ApiError: it can be told to a client as it is."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from wire.errors import (
     Conflict,
     DeadlineExceeded,
     NotFound,
+    TooLarge,
     TooManyRequests,
     Unavailable,
+    UpstreamFailed,
     ValidationFailed,
 )
 
@@ -25,7 +27,7 @@ _CANCELLED = {
 
 
 def cancelled(code: CancelCode) -> ApiError:
-    """Why a turn was cancelled. A server that stops is worth asking again in a moment; the rest was somebody's wish."""
+    """Why a run was cancelled. A server that stops is worth asking again in a moment; the rest was somebody's wish."""
     if code == "server_stopping":
         return Unavailable("The server is stopping.", code=code, retry_after_seconds=5)
     return Conflict(_CANCELLED[code], code=code)
@@ -37,8 +39,10 @@ def turn_timeout(seconds: float) -> ApiError:
     )
 
 
-def too_many_turns(limit: int) -> ApiError:
-    return TooManyRequests(f"{limit} turns are under way already.", code="too_many_turns", retry_after_seconds=2)
+def too_many_runs(kind: str, limit: int) -> ApiError:
+    word = {"chat": "turns"}.get(kind, f"{kind}_runs")
+    detail = f"{limit} {word.replace('_', ' ')} are under way already."
+    return TooManyRequests(detail, code=f"too_many_{word}", retry_after_seconds=2)
 
 
 def run_id_in_use(run_id: uuid.UUID) -> ApiError:
@@ -58,3 +62,59 @@ def message_too_long(model_words: str) -> ApiError:
 
 def not_active(run_id: uuid.UUID) -> ApiError:
     return NotFound(f"Run {run_id} is not under way.", code="run_not_active", param="run_id")
+
+
+def code_timeout(seconds: float) -> ApiError:
+    """The whole run, waiting for a sandbox included. Code that runs too long itself is told as the code's own error."""
+    return DeadlineExceeded(f"The run took longer than {seconds:.0f} s, its waiting included.", code="code_run_timeout")
+
+
+def conversation_busy(seconds: float) -> ApiError:
+    return Unavailable(
+        f"Other code has been running in this conversation for {seconds:.0f} s.",
+        code="conversation_busy",
+        retry_after_seconds=5,
+    )
+
+
+def too_many_waiting(limit: int) -> ApiError:
+    return TooManyRequests(
+        f"{limit} runs wait for their turn in this conversation already.",
+        code="too_many_waiting",
+        retry_after_seconds=5,
+    )
+
+
+def file_too_large(name: str, most_bytes: int) -> ApiError:
+    return TooLarge(f"{name!r} is larger than {most_bytes} bytes.", code="file_too_large", param="files")
+
+
+def sandbox_lost() -> ApiError:
+    """The sandbox ended under the run. A new one would have none of its state, so nothing is tried again."""
+    return UpstreamFailed(
+        "The sandbox ended while it was used: its memory or its time was up, or the sandbox service restarted.",
+        code="sandbox_lost",
+        retry_after_seconds=1,
+    )
+
+
+def sandboxes_busy(words: str) -> ApiError:
+    return Unavailable(f"No sandbox is to be had now: {words}", code="sandboxes_busy", retry_after_seconds=5)
+
+
+def sandbox_unreachable(words: str) -> ApiError:
+    return Unavailable(
+        f"The sandbox service cannot be reached ({words}).", code="sandbox_unreachable", retry_after_seconds=5
+    )
+
+
+def sandbox_refused(words: str) -> ApiError:
+    return UpstreamFailed(f"The sandbox service refused our key: {words}", code="sandbox_refused")
+
+
+def sandbox_full(words: str) -> ApiError:
+    return TooLarge(f"The files do not fit into the sandbox: {words}", code="sandbox_full", param="files")
+
+
+def sandbox_failed(words: str) -> ApiError:
+    return UpstreamFailed(f"The sandbox failed: {words}", code="sandbox_failed")

@@ -81,10 +81,11 @@ class StepRefused(Exception):
 
 @dataclass(slots=True)
 class FlowLink:
-    """One turn's link. cancel: called on the turn's loop when the flow run is cancelled in Prefect."""
+    """One run's link. cancel: called on the run's loop when the flow run is cancelled in Prefect."""
 
+    kind: str
     run_id: uuid.UUID
-    conversation_id: uuid.UUID
+    conversation_id: uuid.UUID | None
     cancel: Callable[[], None]
     home: asyncio.AbstractEventLoop
     ended: concurrent.futures.Future[Outcome] = field(default_factory=concurrent.futures.Future)

@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Pending, to_state_create
 
-from flows.chat import chat
+from flows.flow_runs import FLOWS
 
 PAGE = 200
 
@@ -49,7 +49,7 @@ class PrefectApi:
     def __init__(self, client: PrefectClient, origin: Origin) -> None:
         self._client = client
         self._origin = origin
-        self._flow_id: uuid.UUID | None = None
+        self._flow_ids: dict[str, uuid.UUID] = {}
 
     async def answers(self) -> bool:
         """Whether the server is up and healthy."""
@@ -60,24 +60,27 @@ class PrefectApi:
         return reply.status_code == 200
 
     async def create_run(
-        self, run_id: uuid.UUID, conversation_id: uuid.UUID | None, state: State[Any] | None = None
+        self, kind: str, run_id: uuid.UUID, conversation_id: uuid.UUID | None, state: State[Any] | None = None
     ) -> FlowRun:
         """The flow run of one of our runs: a new one, or the one made before (the run's id is its idempotency key)."""
         try:
-            return await self._create(run_id, conversation_id, state)
+            return await self._create(kind, run_id, conversation_id, state)
         except PrefectHTTPStatusError as error:
-            if error.response.status_code not in {404, 409, 422} or self._flow_id is None:
+            if error.response.status_code not in {404, 409, 422} or kind not in self._flow_ids:
                 raise
-        self._flow_id = None  # Prefect's database was made anew: its flow has another id now
-        return await self._create(run_id, conversation_id, state)
+        self._flow_ids.clear()  # Prefect's database was made anew: its flows have other ids now
+        return await self._create(kind, run_id, conversation_id, state)
 
-    async def _create(self, run_id: uuid.UUID, conversation_id: uuid.UUID | None, state: State[Any] | None) -> FlowRun:
-        if self._flow_id is None:
-            self._flow_id = await self._client.create_flow_from_name(chat.name)
+    async def _create(
+        self, kind: str, run_id: uuid.UUID, conversation_id: uuid.UUID | None, state: State[Any] | None
+    ) -> FlowRun:
+        flow = FLOWS[kind]
+        if kind not in self._flow_ids:
+            self._flow_ids[kind] = await self._client.create_flow_from_name(flow.name)
         wanted = FlowRunCreate(
-            flow_id=self._flow_id,
-            flow_version=chat.version,
-            name=f"chat-{run_id}",
+            flow_id=self._flow_ids[kind],
+            flow_version=flow.version,
+            name=f"{kind}-{run_id}",
             parameters={"run_id": str(run_id), "conversation_id": str(conversation_id)},
             tags=self._origin.tags(run_id),
             idempotency_key=str(run_id),

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from db.records import RunRecord
-from flows.chat import state_of
+from flows.flow_runs import state_of
 from flows.link import Outcome
 from flows.prefect_api import PrefectApi, is_outage
 
@@ -75,10 +75,10 @@ async def record_missed(api: PrefectApi, store: RunStore, skip: Callable[[uuid.U
 async def _record(api: PrefectApi, run: RunRecord) -> uuid.UUID:
     """Gives one ended run its flow run in the same final state, unless it has that. Returns the flow run's id."""
     ended_at = run.ended_at or datetime.now(UTC)
-    message = f"{run.error_code}: {run.error_detail}" if run.error_code else "The turn ended well."
+    message = f"{run.error_code}: {run.error_detail}" if run.error_code else "The run ended well."
     note = f"(Recorded afterwards; it ran {_moment(run.started_at or run.created_at)} to {_moment(ended_at)}.)"
     state = state_of(Outcome(run.status, message, ended_at), note)
-    flow_run = await api.create_run(run.id, run.conversation_id, state)
+    flow_run = await api.create_run(run.kind, run.id, run.conversation_id, state)
     if flow_run.state is None or flow_run.state.type != state.type:  # it was there already, in another state
         await api.force_state(flow_run.id, state)
     return flow_run.id

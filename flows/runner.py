@@ -152,7 +152,7 @@ class FlowRunner:
         self._active[link.run_id] = link
         try:
             async with starts:
-                flow_run = await api.create_run(link.run_id, link.conversation_id)
+                flow_run = await api.create_run(link.kind, link.run_id, link.conversation_id)
             link.flow_run_id = flow_run.id
             await self._at_home(self._rows.link_flow(link.run_id, flow_run.id, recorded=False))
             await self._execute(api, link, flow_run)
@@ -166,13 +166,13 @@ class FlowRunner:
         from prefect.exceptions import Abort
         from prefect.flow_engine import run_flow_async
 
-        from flows.chat import chat, link_of_flow, state_of
+        from flows.flow_runs import FLOWS, link_of_flow, state_of
 
         link_of_flow.set(link)  # of this task only
         parameters = {"run_id": str(link.run_id), "conversation_id": str(link.conversation_id)}
         shown = None
         try:
-            shown = await run_flow_async(chat, flow_run, parameters, return_type="state")
+            shown = await run_flow_async(FLOWS[link.kind], flow_run, parameters, return_type="state")
         except Abort as refused:  # cancelled in Prefect before it stood
             log.info("Prefect refused a flow run's state", extra={"reason": str(refused)})
             link.home.call_soon_threadsafe(link.cancel)

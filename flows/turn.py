@@ -6,19 +6,17 @@ there is in its transcript. It knows nothing of Prefect, Postgres or HTTP replie
 
 from __future__ import annotations
 
-import asyncio
-import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
-from db.records import Role, StepRecord
-from flows.errors import message_too_long
+from db.records import FinishedRun, NewRun, Role, RunStatus
+from flows.errors import message_too_long, turn_timeout
 from flows.steps import Steps
 from flows.window import exceeds_context, newer_half
+from flows.work import Account, Performed, Sink, Span
 from wire.clients.models import ChatStream
 from wire.errors import ApiError, UpstreamFailed
 from wire.ids import uuid7
@@ -62,27 +60,21 @@ class ModelStreams(Protocol):
 class Started:
     """The model server took the request; `model` answers."""
 
+    opens: ClassVar[bool] = True
     model: str
     route: str
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
+    opens: ClassVar[bool] = False
     text: str
 
 
-class Sink(Protocol):
-    """Where a turn's events go. May make the turn wait (a slow reader), never fails."""
-
-    async def put(self, event: Started | Token) -> None: ...
-
-
 @dataclass(slots=True)
-class Transcript:
-    """What is known of a turn so far. Times are `perf_counter` seconds."""
+class Transcript(Account):
+    """What is known of a turn so far."""
 
-    started: float = field(default_factory=time.perf_counter)
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     said: list[str] = field(default_factory=list)
     model: str | None = None
     route: str | None = None
@@ -92,41 +84,10 @@ class Transcript:
     queue_ms: float | None = None
     load_ms: float | None = None
     first_token_ms: float | None = None
-    steps: list[StepRecord] = field(default_factory=list)
 
     @property
     def text(self) -> str:
         return "".join(self.said)
-
-    def elapsed_ms(self) -> float:
-        return (time.perf_counter() - self.started) * 1000
-
-    @asynccontextmanager
-    async def step(self, name: str) -> AsyncIterator[None]:
-        """Notes a step and how it ended."""
-        step_id, started_at = uuid7(), datetime.now(UTC)
-
-        def note(status: Literal["completed", "failed", "cancelled"], error: ApiError | None = None) -> None:
-            code, detail = (error.code, error.detail) if error else (None, None)
-            self.steps.append(StepRecord(step_id, name, status, started_at, datetime.now(UTC), code, detail))
-
-        try:
-            yield
-        except ApiError as error:
-            note("failed", error)
-            raise
-        except asyncio.CancelledError:
-            note("cancelled")
-            raise
-        note("completed")
-
-
-@dataclass(frozen=True, slots=True)
-class TurnResult:
-    """status: `completed`, or `failed` with the error. The transcript holds the rest."""
-
-    status: Literal["completed", "failed"]
-    error: ApiError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +96,12 @@ class Turn:
 
     request: TurnRequest
     models: ModelStreams
-    sink: Sink
+    sink: Sink[Started | Token]
     on_first_token: Callable[[], None]
     transcript: Transcript = field(default_factory=Transcript)
 
 
-async def converse(turn: Turn, steps: Steps) -> TurnResult:
+async def converse(turn: Turn, steps: Steps) -> Performed:
     """Takes the turn. Returns how it ended; cancelling it stops the generation and leaves the transcript as it was.
 
     The first model call is made directly: it waits for nothing. One that broke before its first token is made once
@@ -154,18 +115,18 @@ async def converse(turn: Turn, steps: Steps) -> TurnResult:
                 await _call(turn, steps, name)
         except ApiError as error:
             if transcript.said:
-                return TurnResult("failed", error)
+                return Performed("failed", error)
             if exceeds_context(error):
                 shorter = newer_half(turn.request.messages)
                 if shorter is None:
-                    return TurnResult("failed", message_too_long(error.detail))
+                    return Performed("failed", message_too_long(error.detail))
                 turn, name = replace(turn, request=replace(turn.request, messages=shorter)), MODEL_CALL_SHORTER
             elif worth_retrying(error) and not retried:
                 name, retried = MODEL_CALL_RETRY, True
             else:
-                return TurnResult("failed", error)
+                return Performed("failed", error)
         else:
-            return TurnResult("completed")
+            return Performed("completed")
 
 
 def worth_retrying(error: ApiError) -> bool:
@@ -212,3 +173,51 @@ def _take(chunk: Mapping[str, Any], transcript: Transcript) -> str:
         transcript.finish_reason = choice.get("finish_reason") or transcript.finish_reason
         text += (choice.get("delta") or {}).get("content") or ""
     return text
+
+
+class ChatWork:
+    """A chat turn as `flows.work.Work`."""
+
+    kind = "chat"
+
+    def __init__(self, request: TurnRequest, models: ModelStreams) -> None:
+        self._request = request
+        self._models = models
+        self.account = Transcript()
+
+    @property
+    def timeout_seconds(self) -> float:
+        return self._request.timeout_seconds
+
+    def timed_out(self) -> ApiError:
+        return turn_timeout(self._request.timeout_seconds)
+
+    async def perform(
+        self, sink: Sink[Started | Token], steps: Steps, on_first_output: Callable[[], None]
+    ) -> Performed:
+        return await converse(Turn(self._request, self._models, sink, on_first_output, self.account), steps)
+
+    def finished(self, run: NewRun, status: RunStatus, error: ApiError | None, span: Span) -> FinishedRun:
+        said = self.account
+        return FinishedRun(
+            id=run.id,
+            owner=run.owner,
+            conversation_id=run.conversation_id,
+            status=status,
+            message_id=uuid7(),
+            content=said.text,
+            complete=status == "completed",
+            model=said.model,
+            route=said.route,
+            prompt_tokens=said.prompt_tokens,
+            completion_tokens=said.completion_tokens,
+            queue_ms=said.queue_ms,
+            load_ms=said.load_ms,
+            first_token_ms=said.first_token_ms,
+            total_ms=span.total_ms,
+            error_code=error.code if error else None,
+            error_detail=error.detail if error else None,
+            started_at=said.started_at,
+            ended_at=span.ended_at,
+            steps=tuple(said.steps),
+        )

@@ -12,10 +12,11 @@ from stack.settings import REPOSITORY, Settings
 NOTE = "<!-- Made by `python -m stack.reference`; a test keeps it in step. -->\n"
 
 
-EXIT_STATUSES = """## chat, models, routes, bench
+EXIT_STATUSES = """## chat, code, models, routes, bench
 
-`./capibara6 chat --help`, `./capibara6 models plan --help`, `./capibara6 models fetch --help`,
-`./capibara6 routes --help` and `./capibara6 bench NAME --help` tell their own options.
+`./capibara6 chat --help`, `./capibara6 code run --help`, `./capibara6 models plan --help`,
+`./capibara6 models fetch --help`, `./capibara6 routes --help` and `./capibara6 bench NAME --help` tell their own
+options.
 
 ## Exit statuses
 

@@ -77,6 +77,15 @@ class Settings(BaseSettings):
     model_min_residence_seconds: float = Field(
         10, ge=0, description="A loaded model stays at least this long, but never longer than its load took."
     )
+    memory_holders_limit: int = Field(
+        8, ge=1, description="Services that may hold memory of the models' budget beside them (429 beyond)."
+    )
+    memory_hold_wait_seconds: float = Field(
+        5, ge=0, description="Longest wait of such a service for idle models to make room for it (503 beyond)."
+    )
+    memory_hold_max_ttl_seconds: float = Field(
+        3600, gt=0, description="Longest silence such a service may announce before what it holds is freed."
+    )
     engine_quiet_seconds: float = Field(
         15, gt=0, description="An engine with work that says nothing for this long is probed with one token."
     )
@@ -176,6 +185,40 @@ class Settings(BaseSettings):
         1.5, gt=0, description="How often active flow runs are asked for cancellation."
     )
     prefect_probe_seconds: float = Field(3, gt=0, description="How often a Prefect that is down is looked for.")
+
+    # services: code execution and files
+    max_concurrent_code_runs: int = Field(16, ge=1, description="Runs of code at once (429 beyond).")
+    max_code_chars: int = Field(200_000, gt=0, description="Longest piece of code, in characters (422 beyond).")
+    code_timeout_seconds: float = Field(60, gt=0, description="What code may take where its request names no limit.")
+    code_max_timeout_seconds: float = Field(300, gt=0, description="Longest limit a request may name (422 beyond).")
+    code_sandbox_wait_seconds: float = Field(
+        15, gt=0, description="Longest wait for a sandbox, and for each transfer of files to or from it (504 beyond)."
+    )
+    code_conversation_idle_seconds: float = Field(
+        600, gt=0, description="A conversation's sandbox is closed when nothing ran in it for so long."
+    )
+    code_conversation_queue_limit: int = Field(
+        4, ge=0, description="Runs that may wait for the one under way in their conversation (429 beyond)."
+    )
+    code_conversation_wait_seconds: float = Field(
+        60, gt=0, description="Longest wait for the run under way in the same conversation (503 beyond)."
+    )
+    code_output_bytes: int = Field(2 * 2**20, gt=0, description="Output of a run that its reply carries (cut beyond).")
+    code_inline_bytes: int = Field(
+        64 * 2**10, gt=0, description="A result's text form larger than this becomes a file of the run."
+    )
+    code_input_files: int = Field(20, ge=0, description="Files a run may be given (422 beyond).")
+    code_input_bytes: int = Field(50 * 2**20, gt=0, description="Their bytes together (413 beyond).")
+    code_output_files: int = Field(20, ge=0, description="Files of a run that are kept; the rest is named.")
+    code_output_file_bytes: int = Field(50 * 2**20, gt=0, description="Their bytes together; what is beyond is named.")
+    code_output_depth: int = Field(4, ge=1, description="How deep a sandbox's home is looked through for new files.")
+    code_batch_jobs: int = Field(50, ge=1, description="Jobs of one batch (422 beyond).")
+    code_batch_at_once: int = Field(2, ge=1, description="Batches that run at once; Prefect keeps the rest waiting.")
+    idempotency_seconds: float = Field(86_400, gt=0, description="How long an Idempotency-Key is remembered.")
+    max_file_bytes: int = Field(100 * 2**20, gt=0, description="Largest uploaded file (413 beyond).")
+    file_retention_seconds: float = Field(
+        30 * 86_400, gt=0, description="Files older than this are removed, uploaded ones and those of runs."
+    )
 
     @field_validator("home", "topology", "catalogue", "routing_texts")
     @classmethod

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from stack.topology import is_loopback, load_topology
 from wire.context import RUN_ID_HEADER, TRACE_HEADER, RequestContext, enter
 from wire.errors import (
     ApiError,
+    Forbidden,
     InternalError,
     InvalidRequest,
     TooLarge,
@@ -60,16 +61,19 @@ _PASSED_ON = {"/health/live", "/health/ready", "/metrics"}
 class BorderRules:
     """What the border asks of a request.
 
-    keys: None where no key is asked for. openai_paths: prefixes whose errors have OpenAI's shape. open_paths: prefixes
-    answered without a key. render: the shape of every error, for a service that speaks another's protocol. unguarded:
-    requests that the service itself checks the credentials and bounds the body of.
+    keys: None where no key is asked for. larger_bodies: bytes for the paths that take more. openai_paths: prefixes whose
+    errors have OpenAI's shape. open_paths: prefixes answered without a key. confined: principals whose key opens only
+    the paths that begin so; others' open all. render: the shape of every error, for a service that speaks another's
+    protocol. unguarded: requests that the service itself checks the credentials and bounds the body of.
     """
 
     service: str
     keys: KeyRing | None
     max_body_bytes: int
+    larger_bodies: Mapping[str, int]
     openai_paths: tuple[str, ...]
     open_paths: tuple[str, ...]
+    confined: Mapping[str, tuple[str, ...]]
     render: Render | None = None
     unguarded: Callable[[Scope], bool] | None = None
 
@@ -119,7 +123,7 @@ class Border:
                     else:
                         principal = self._principal(path, headers)
                         enter(RequestContext(run_id, span, principal))
-                        body = _LimitedBody(receive, self._limit(headers))
+                        body = _LimitedBody(receive, self._limit(path, headers))
                         await self._app(scope, body.receive, body.refusing(send_marked, scope, rules))
                 except ApiError as error:
                     if status:
@@ -150,11 +154,14 @@ class Border:
         principal = self._rules.keys.principal(key)
         if principal is None:
             raise Unauthorized("The key is not one this service knows.")
+        within = self._rules.confined.get(principal.name)
+        if within is not None and not path.startswith(within):
+            raise Forbidden(f"The key of {principal.name!r} does not open this address.")
         return principal
 
-    def _limit(self, headers: Headers) -> int:
+    def _limit(self, path: str, headers: Headers) -> int:
         """Bytes this request may have. Raises at once for one that says it has more."""
-        limit = self._rules.max_body_bytes
+        limit = self._rules.larger_bodies.get(path, self._rules.max_body_bytes)
         length = headers.get("content-length", "0")
         if not length.isdecimal():
             raise InvalidRequest("Content-Length is not a number.")
@@ -211,7 +218,7 @@ class _LimitedBody:
 
 
 def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {limit} bytes, this service's limit (CAPIBARA6_MAX_BODY_BYTES).")
+    return TooLarge(f"The body is larger than {limit} bytes, the limit here (docs/settings.md: CAPIBARA6_MAX_…_BYTES).")
 
 
 def install_border(
@@ -224,14 +231,16 @@ def install_border(
     readiness: ReadinessCheck,
     openai_paths: Sequence[str] = ("/v1/",),
     open_paths: Sequence[str] = ("/health",),
+    confined: Mapping[str, Sequence[str]] | None = None,
+    larger_bodies: Mapping[str, int] | None = None,
     render: Render | None = None,
     unguarded: Callable[[Scope], bool] | None = None,
 ) -> None:
     """Puts the border around `app`, with its error handlers, `/health/live`, `/health/ready` and `/metrics`.
 
-    allowed: principals (frontend, n8n, operator, services) whose keys open this service. render, unguarded: as
-    BorderRules says. Raises Unauthorized at once
-    when this address needs keys and there are no secrets.
+    allowed: principals (frontend, n8n, operator, sandbox, services) whose keys open this service; confined: those of
+    them whose keys open only the paths that begin so. render, unguarded: as BorderRules says. Raises Unauthorized at
+    once when this address needs keys and there are no secrets.
     """
     keys: KeyRing | None = None
     if keys_needed(settings, service):
@@ -239,7 +248,15 @@ def install_border(
             raise Unauthorized(f"{service} listens beyond this machine and has no keys: run ./capibara6 up once")
         keys = KeyRing.of(secrets, allowed)
     rules = BorderRules(
-        service, keys, settings.max_body_bytes, tuple(openai_paths), tuple(open_paths), render, unguarded
+        service=service,
+        keys=keys,
+        max_body_bytes=settings.max_body_bytes,
+        larger_bodies=larger_bodies or {},
+        openai_paths=tuple(openai_paths),
+        open_paths=tuple(open_paths),
+        confined={name: tuple(paths) for name, paths in (confined or {}).items()},
+        render=render,
+        unguarded=unguarded,
     )
     app.add_middleware(Border, rules=rules)
     install_health(app, service, readiness)

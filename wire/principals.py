@@ -28,7 +28,7 @@ class KeyRing:
 
     @classmethod
     def of(cls, secrets: Secrets, allowed: set[str]) -> KeyRing:
-        """The programs' keys among `allowed` (of frontend, n8n, operator, services)."""
+        """The programs' keys among `allowed` (of frontend, n8n, operator, sandbox, services)."""
         keys = {name: getattr(secrets, f"{name}_key").get_secret_value() for name in sorted(allowed)}
         return cls(keys)
 

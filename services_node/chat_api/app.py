@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from fastapi import FastAPI
 
 from db.conversations import Conversations
 from db.engine import Database
 from db.errors import DatabaseUnavailable
+from db.files import Files
 from db.runs import Runs
 from db.turns import Turns
 from db.urls import database_url
-from flows.conduct import Conductor, TurnLimits
+from flows.code import CodeTools, ConversationTurns
+from flows.code_events import CodeLimits
+from flows.conduct import Conductor, RunLimits
+from flows.file_store import FileStore
 from flows.prefect_settings import client_environment
 from flows.runner import FlowRunner, RunnerConfig
-from services_node.chat_api import chat, conversations, metrics, runs, status
+from flows.sandboxes import E2BSandboxes, connection
+from services_node.chat_api import chat, code, conversations, files, metrics, runs, status
 from services_node.chat_api.parts import Parts
 from stack.processes import stack_id
 from stack.secrets import Secrets
@@ -34,16 +41,19 @@ log = logging.getLogger("services_node.chat_api")
 SERVICE = "chat-api"
 PRINCIPALS = {"frontend", "n8n", "operator", "services"}
 SWEEP_RETRY_SECONDS = 2.0
+FILE_SWEEP_SECONDS = 3600.0
 # Of the time a stop may take: the turns' part, then the flow runs'. What is left closes connections.
 TURNS_SHARE = 0.4
 FLOWS_SHARE = 0.4
+SANDBOXES_SHARE = 0.1
+FORM_BYTES = 64 * 2**10  # what a form may add around its file
 
 
 def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
     parts = make_parts(settings, secrets)
     app = FastAPI(title="Capibara6 chat", version="0.1.0", lifespan=_life, redoc_url=None)
     app.state.parts = parts
-    for routes in (chat, conversations, runs, status):
+    for routes in (chat, code, conversations, files, runs, status):
         app.include_router(routes.router)
 
     async def readiness() -> Readiness:
@@ -57,6 +67,7 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
         allowed=PRINCIPALS,
         readiness=readiness,
         open_paths=("/health", "/api/health"),
+        larger_bodies={"/api/files": settings.max_file_bytes + FORM_BYTES},
     )
     return app
 
@@ -79,13 +90,25 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         rows,
     )
     turns = Turns(database)
-    limits = TurnLimits(
-        turns=settings.max_concurrent_turns,
+    limits = RunLimits(
+        at_once={"chat": settings.max_concurrent_turns, "code": settings.max_concurrent_code_runs},
         flow_start_delay_seconds=settings.flow_start_delay_ms / 1000,
         record_retry_seconds=settings.record_retry_seconds,
     )
-    conductor = Conductor(models, turns, flow_runner, limits, metrics.observe)
-    metrics.ACTIVE.set_function(lambda: conductor.active)
+    conductor = Conductor(turns, flow_runner, limits, metrics.observe)
+    metrics.ACTIVE.set_function(lambda: conductor.active("chat"))
+    metrics.ACTIVE_CODE.set_function(lambda: conductor.active("code"))
+    sandboxes = E2BSandboxes(
+        connection(
+            os.environ,
+            settings,
+            secrets.services_key.get_secret_value() if keys_needed(settings, "sandbox-gateway") else None,
+        ),
+        this_stack,
+        settings.code_sandbox_wait_seconds,
+    )
+    file_rows = Files(database)
+    files = FileStore(settings.home, file_rows)
     return Parts(
         settings,
         this_stack,
@@ -97,6 +120,10 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         models,
         flow_runner,
         conductor,
+        sandboxes,
+        CodeTools(sandboxes, files, ConversationTurns(), CodeLimits.of(settings)),
+        file_rows,
+        files,
     )
 
 
@@ -106,13 +133,16 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     stopping: asyncio.Event = app.state.stopping
     seconds = parts.settings.graceful_stop_seconds
     sweeping = asyncio.create_task(sweep(parts))
+    ageing = asyncio.create_task(sweep_files(parts))
     stop = asyncio.create_task(_stop_turns(parts, stopping, seconds * TURNS_SHARE))
     try:
         yield
     finally:
         sweeping.cancel()
+        ageing.cancel()
         stopping.set()
-        await asyncio.gather(sweeping, stop, return_exceptions=True)
+        await asyncio.gather(sweeping, ageing, stop, return_exceptions=True)
+        await parts.sandboxes.stop(seconds * SANDBOXES_SHARE)
         await parts.flows.stop(seconds * FLOWS_SHARE)
         await parts.models.close()
         await parts.database.close()
@@ -140,3 +170,16 @@ async def sweep(parts: Parts) -> None:
             log.warning("closed runs that an earlier process left open", extra={"count": len(lost)})
         parts.flows.start()
         return
+
+
+async def sweep_files(parts: Parts) -> None:
+    """Removes files past their time, now and every hour."""
+    while True:
+        try:
+            removed = await parts.files.sweep(timedelta(seconds=parts.settings.file_retention_seconds))
+        except Exception as error:  # Postgres is away, or the disk is ill: nothing else waits for this
+            log.warning("old files could not be removed", extra={"reason": str(error)})
+        else:
+            if removed:
+                log.info("removed files past their time", extra={"count": removed})
+        await asyncio.sleep(FILE_SWEEP_SECONDS)

@@ -8,12 +8,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from db.records import NewMessage, NewRun
-from flows.conduct import ActiveTurn
-from flows.turn import TurnRequest
+from flows.turn import ChatWork, TurnRequest
 from services_node.chat_api.asking import check_available, earlier_messages, new_messages, prompt, title
 from services_node.chat_api.parts import Parts, parts_of
 from services_node.chat_api.schemas import ChatRequest
-from services_node.chat_api.telling import TurnStream, told_at_once
+from services_node.chat_api.telling import ActiveTurn, RunStream, told_at_once
 from wire.context import current, outgoing_headers
 from wire.ids import uuid7
 
@@ -45,7 +44,7 @@ async def _stream(asked: ChatRequest, request: Request) -> Response:
     ended = await active.opened(parts.settings.chat_header_wait_seconds)
     if ended is not None and ended.error is not None:
         raise ended.error
-    return TurnStream(active, parts.settings.chat_keep_alive_seconds)
+    return RunStream(active, parts.settings.chat_keep_alive_seconds)
 
 
 async def _begin(parts: Parts, asked: ChatRequest, *, streaming: bool) -> ActiveTurn:
@@ -53,7 +52,7 @@ async def _begin(parts: Parts, asked: ChatRequest, *, streaming: bool) -> Active
     settings, context = parts.settings, current()
     new = new_messages(asked, settings.max_message_chars)
     check_available(asked)
-    parts.conductor.admit()
+    parts.conductor.admit("chat")
     owner = context.principal.name
     stored = (
         await parts.turns.history(asked.conversation_id, owner, settings.history_messages)
@@ -89,4 +88,4 @@ async def _begin(parts: Parts, asked: ChatRequest, *, streaming: bool) -> Active
         requested_model=asked.model or None,
         messages=tuple(NewMessage(uuid7(), message.role, message.content) for message in new),
     )
-    return parts.conductor.begin(request, run, streaming=streaming)
+    return parts.conductor.begin(ChatWork(request, parts.models), run, streaming=streaming)

@@ -52,4 +52,5 @@ async def remove(conversation_id: uuid.UUID, request: Request) -> Response:
         active.cancel("cancelled_by_client")
         await active.ended()
     await parts.conversations.remove(conversation_id, owner())
+    parts.sandboxes.close_conversation(owner(), conversation_id)
     return Response(status_code=204)

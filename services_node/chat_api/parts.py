@@ -9,10 +9,14 @@ from fastapi import Request
 
 from db.conversations import Conversations
 from db.engine import Database
+from db.files import Files
 from db.runs import Runs
 from db.turns import Turns
+from flows.code import CodeTools
 from flows.conduct import Conductor
+from flows.file_store import FileStore
 from flows.runner import FlowRunner
+from flows.sandboxes import E2BSandboxes
 from stack.settings import Settings
 from wire.clients.models import ModelServerClient
 from wire.context import current
@@ -30,6 +34,10 @@ class Parts:
     models: ModelServerClient
     flows: FlowRunner
     conductor: Conductor
+    sandboxes: E2BSandboxes
+    code: CodeTools
+    file_rows: Files
+    files: FileStore
 
 
 def parts_of(request: Request) -> Parts:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request
 
 from db.records import RunStatus
 from services_node.chat_api.paging import decode_cursor, page
-from services_node.chat_api.parts import owner, parts_of
+from services_node.chat_api.parts import Parts, owner, parts_of
 from services_node.chat_api.schemas import RunOut, RunPage, RunWithSteps
 from wire.errors import Conflict, NotFound
 
@@ -34,8 +34,7 @@ async def run(run_id: uuid.UUID, request: Request) -> RunWithSteps:
     """A run's whole story."""
     parts = parts_of(request)
     await parts.conductor.written(run_id)
-    store = parts.runs
-    return RunWithSteps.with_steps(await store.get(run_id, owner()), await store.steps(run_id))
+    return await _story(parts, run_id)
 
 
 @router.post("/{run_id}/cancel")
@@ -48,4 +47,9 @@ async def cancel(run_id: uuid.UUID, request: Request) -> RunWithSteps:
         found = await parts.runs.get(run_id, owner())
         raise Conflict(f"Run {run_id} is {found.status} already.", code="run_not_active", param="run_id") from None
     await active.ended()
-    return RunWithSteps.with_steps(await parts.runs.get(run_id, owner()), await parts.runs.steps(run_id))
+    return await _story(parts, run_id)
+
+
+async def _story(parts: Parts, run_id: uuid.UUID) -> RunWithSteps:
+    run = await parts.runs.get(run_id, owner())
+    return RunWithSteps.of_parts(run, await parts.runs.steps(run_id), await parts.file_rows.of_run(run_id, owner()))

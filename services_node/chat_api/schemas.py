@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
 
-from db.records import ConversationRecord, MessageRecord, RunRecord, RunStatus, StepRecord
+from db.records import ConversationRecord, FileRecord, MessageRecord, RunRecord, RunStatus, StepRecord
 
 MAX_MESSAGES = 200
 Number = Annotated[float, Field(strict=True)]
@@ -181,12 +181,43 @@ class RunOut(BaseModel):
         return RunOut(**RunOut.fields_of(run))
 
 
-class RunWithSteps(RunOut):
-    steps: list[StepOut]
+class FileOut(BaseModel):
+    """url: where its bytes are, on this API."""
+
+    id: uuid.UUID
+    name: str
+    media_type: str
+    size_bytes: int
+    sha256: str
+    run_id: uuid.UUID | None
+    conversation_id: uuid.UUID | None
+    created_at: datetime
+    url: str
 
     @classmethod
-    def with_steps(cls, run: RunRecord, steps: list[StepRecord]) -> RunWithSteps:
-        return cls(**RunOut.fields_of(run), steps=[StepOut.model_validate(step) for step in steps])
+    def of(cls, record: FileRecord) -> FileOut:
+        fields = {name: getattr(record, name) for name in cls.model_fields if name != "url"}
+        return cls(**fields, url=f"/api/files/{record.id}/content")
+
+
+class FilePage(BaseModel):
+    files: list[FileOut]
+    next_cursor: str | None
+
+
+class RunWithSteps(RunOut):
+    """files: what the run made and kept."""
+
+    steps: list[StepOut]
+    files: list[FileOut]
+
+    @classmethod
+    def of_parts(cls, run: RunRecord, steps: list[StepRecord], files: list[FileRecord]) -> RunWithSteps:
+        return cls(
+            **RunOut.fields_of(run),
+            steps=[StepOut.model_validate(step) for step in steps],
+            files=[FileOut.of(file) for file in files],
+        )
 
 
 class RunPage(BaseModel):

@@ -1,4 +1,4 @@
-"""How a turn is told to a client: one JSON object, or server-sent events. Shapes: design.md §5.
+"""How a run is told to a client, a chat turn above all: one JSON object, or server-sent events (design.md §5).
 
 `content` and `done` stand on every event, as older clients read nothing else. A successful JSON reply never has a
 top-level `error`, `detail` or `message`: older clients take those for a failure.
@@ -7,28 +7,32 @@ top-level `error`, `detail` or `message`: older clients take those for a failure
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from flows.conduct import ActiveTurn, Ended
-from flows.turn import Started, Token
+from flows.conduct import ActiveRun, Ended
+from flows.turn import Started, Token, Transcript
 from wire.errors import ApiError
 from wire.sse import HEADERS, MEDIA_TYPE, encode
 
 KEEP_ALIVE = b": waiting\n\n"
 
+ActiveTurn = ActiveRun[Started | Token, Transcript]
+TurnEnded = Ended[Transcript]
 
-def usage(ended: Ended) -> dict[str, int]:
-    prompt = ended.transcript.prompt_tokens or 0
-    completion = ended.transcript.completion_tokens or 0
+
+def usage(ended: TurnEnded) -> dict[str, int]:
+    prompt = ended.account.prompt_tokens or 0
+    completion = ended.account.completion_tokens or 0
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
-def reply(active: ActiveTurn, ended: Ended) -> dict[str, Any]:
+def reply(active: ActiveTurn, ended: TurnEnded) -> dict[str, Any]:
     """The JSON reply of a completed turn: what every generation of clients looks for."""
-    said = ended.transcript
+    said = ended.account
     return {
         "response": said.text,
         "content": said.text,
@@ -51,8 +55,8 @@ def reply(active: ActiveTurn, ended: Ended) -> dict[str, Any]:
     }
 
 
-def timings(ended: Ended) -> dict[str, float | None]:
-    said = ended.transcript
+def timings(ended: TurnEnded) -> dict[str, float | None]:
+    said = ended.account
     return {
         "queue_ms": said.queue_ms,
         "load_ms": said.load_ms,
@@ -61,7 +65,7 @@ def timings(ended: Ended) -> dict[str, float | None]:
     }
 
 
-def event(active: ActiveTurn, happened: Started | Token | Ended) -> dict[str, Any]:
+def event(active: ActiveTurn, happened: Started | Token | TurnEnded) -> dict[str, Any]:
     """One event of a stream."""
     ids = {"run_id": str(active.run.id), "conversation_id": str(active.run.conversation_id)}
     match happened:
@@ -80,8 +84,8 @@ def event(active: ActiveTurn, happened: Started | Token | Ended) -> dict[str, An
                 "content": "",
                 "done": True,
                 "error": told(error),
-                "full_response": happened.transcript.text,
-                "model": happened.transcript.model,
+                "full_response": happened.account.text,
+                "model": happened.account.model,
                 **ids,
             }
 
@@ -101,15 +105,20 @@ async def until_gone(receive: Receive) -> None:
         continue
 
 
-class TurnStream(Response):
-    """Server-sent events of a turn. A client that goes away cancels it."""
+class RunStream(Response):
+    """Server-sent events of a run, each as `tell` says. A client that goes away cancels it."""
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, active: ActiveTurn, keep_alive_seconds: float) -> None:
-        super().__init__(headers={**HEADERS, "x-capibara6-conversation-id": str(active.run.conversation_id)})
+    def __init__(
+        self, active: ActiveRun[Any, Any], keep_alive_seconds: float, tell: Callable[[Any, Any], dict[str, Any]] = event
+    ) -> None:
+        conversation_id = active.run.conversation_id
+        named = {"x-capibara6-conversation-id": str(conversation_id)} if conversation_id is not None else {}
+        super().__init__(headers={**HEADERS, **named})
         del self.headers["content-length"]
         self._active = active
+        self._tell = tell
         self._keep_alive_seconds = keep_alive_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,15 +128,17 @@ class TurnStream(Response):
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async for happened in active.events(self._keep_alive_seconds):
-                body = KEEP_ALIVE if happened is None else encode(event(active, happened))
+                body = KEEP_ALIVE if happened is None else encode(self._tell(active, happened))
                 await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             gone.cancel()
 
 
-async def told_at_once(active: ActiveTurn, receive: Receive) -> dict[str, Any]:
-    """The JSON reply. Raises the turn's error. A client that goes away cancels the turn."""
+async def told_at_once(
+    active: ActiveRun[Any, Any], receive: Receive, tell: Callable[[Any, Any], dict[str, Any]] = reply
+) -> dict[str, Any]:
+    """The JSON reply. Raises the run's error. A client that goes away cancels the run."""
     gone = asyncio.ensure_future(until_gone(receive))
     gone.add_done_callback(lambda _: active.cancel("client_disconnected"))
     try:
@@ -136,4 +147,4 @@ async def told_at_once(active: ActiveTurn, receive: Receive) -> dict[str, Any]:
         gone.cancel()
     if ended.error is not None:
         raise ended.error
-    return reply(active, ended)
+    return tell(active, ended)

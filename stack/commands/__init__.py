@@ -52,6 +52,10 @@ def parser() -> argparse.ArgumentParser:
     chat.add_argument("arguments", nargs=argparse.REMAINDER)
     chat.set_defaults(run=product.chat)
 
+    code = commands.add_parser("code", help="run code in a sandbox of the running stack", add_help=False)
+    code.add_argument("arguments", nargs=argparse.REMAINDER)
+    code.set_defaults(run=product.code)
+
     models = commands.add_parser("models", help="plan what fits in memory, fetch weights", add_help=False)
     models.add_argument("arguments", nargs=argparse.REMAINDER)
     models.set_defaults(run=product.models)
@@ -76,8 +80,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:
-    """`chat`, `models`, `routes` and `bench` hand everything after their name on; argparse takes the rest."""
-    handed_on = {"chat": product.chat, "models": product.models, "routes": product.routes, "bench": tests.bench}
+    """`chat`, `code`, `models`, `routes` and `bench` hand everything after their name on; argparse takes the rest."""
+    handed_on = {
+        "chat": product.chat,
+        "code": product.code,
+        "models": product.models,
+        "routes": product.routes,
+        "bench": tests.bench,
+    }
     if arguments and arguments[0] in handed_on:
         return argparse.Namespace(run=handed_on[arguments[0]], arguments=arguments[1:])
     return parser().parse_args(arguments)

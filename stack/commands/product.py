@@ -1,4 +1,4 @@
-"""env, chat, models, routes, doctor."""
+"""env, chat, code, models, routes, doctor."""
 
 from __future__ import annotations
 
@@ -35,10 +35,19 @@ def environment_lines(settings: Settings, topology: Topology) -> dict[str, str]:
 
 
 def chat(given: argparse.Namespace) -> int:
+    return _over_http("wire.terminal_chat", given.arguments)
+
+
+def code(given: argparse.Namespace) -> int:
+    return _over_http("wire.terminal_code", given.arguments)
+
+
+def _over_http(module: str, arguments: Sequence[str]) -> int:
+    """A client of the running stack, in whichever environment is there."""
     settings = read_settings()
     for name in ("services", "models"):
         if is_complete_environment(settings, name):
-            command = [str(environment_python(settings, name)), "-m", "wire.terminal_chat", *given.arguments]
+            command = [str(environment_python(settings, name)), "-m", module, *arguments]
             return subprocess.run(command, check=False, env=_environment(settings)).returncode
     raise ServiceFailed("nothing is installed yet", "./capibara6 up")
 

@@ -15,13 +15,14 @@ from stack.paths import run_directory
 from stack.processes import SERVICE, STACK_ID
 from stack.settings import Settings
 
-PREFIX = "CAPIBARA6_"
+# E2B_: which endpoint sandboxes are had from is said by E2B's own variables alone.
+PREFIXES = ("CAPIBARA6_", "E2B_")
 _OWN = {STACK_ID, SERVICE}
 
 
 def keep_variables(settings: Settings) -> None:
-    """Writes this command's CAPIBARA6_ variables down (mode 0600: a database URL has a password)."""
-    kept = {name: value for name, value in os.environ.items() if name.startswith(PREFIX) and name not in _OWN}
+    """Writes this command's variables of the stack down (mode 0600: a database URL has a password)."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith(PREFIXES) and name not in _OWN}
     path = _path(settings)
     temporary = path.with_suffix(".new")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
@@ -30,12 +31,12 @@ def keep_variables(settings: Settings) -> None:
 
 
 def with_kept_variables(environment: Mapping[str, str], settings: Settings) -> dict[str, str]:
-    """An environment whose CAPIBARA6_ variables are the kept ones."""
+    """An environment whose variables of the stack are the kept ones."""
     try:
         kept: dict[str, str] = json.loads(_path(settings).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return dict(environment)
-    return {name: value for name, value in environment.items() if not name.startswith(PREFIX) or name in _OWN} | kept
+    return {name: value for name, value in environment.items() if not name.startswith(PREFIXES) or name in _OWN} | kept
 
 
 def lifecycle_lock(settings: Settings) -> AbstractContextManager[None]:

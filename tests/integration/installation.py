@@ -18,13 +18,16 @@ from typing import Any, TypeVar
 import httpx
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PORTS = {"postgres": 5433, "prefect-server": 4200, "model-server": 8082, "chat-api": 5000}
+PORTS = {"postgres": 5433, "prefect-server": 4200, "model-server": 8082, "sandbox-gateway": 8086, "chat-api": 5000}
 COMMANDS = {
     "postgres": ["-m", "db.embedded"],
     "prefect-server": ["-m", "flows.prefect_server"],
     "model-server": [str(REPOSITORY / "tests" / "integration" / "fake_models.py")],
+    "sandbox-gateway": [str(REPOSITORY / "tests" / "integration" / "fake_sandboxes.py")],
     "chat-api": ["-m", "services_node.chat_api"],
 }
+
+FAKES = ("model-server", "sandbox-gateway")  # programs of the tests, which are told their port
 
 T = TypeVar("T")
 
@@ -71,7 +74,9 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CAPIBARA6_", "PREFECT_"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("CAPIBARA6_", "PREFECT_", "E2B_"))
+        }
         return kept | {
             "CAPIBARA6_HOME": str(self.home),
             "CAPIBARA6_PORT_OFFSET": str(self.offset),
@@ -95,7 +100,7 @@ class Installation:
         )  # fmt: skip
 
     def start(self, service: str) -> subprocess.Popen[bytes]:
-        arguments = [*COMMANDS[service], *([str(self.port(service))] if service == "model-server" else [])]
+        arguments = [*COMMANDS[service], *([str(self.port(service))] if service in FAKES else [])]
         with (self.home / f"{service}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, *arguments], env=self.environment, cwd=REPOSITORY, stdout=log, stderr=log
@@ -137,7 +142,7 @@ class Installation:
         eventually(lambda: httpx.get(ready).json()["checks"]["prefect"] == "ok", 60, "the chat API has found Prefect")
 
     def close(self) -> None:
-        for service in ("chat-api", "prefect-server", "model-server", "postgres"):
+        for service in ("chat-api", "prefect-server", "sandbox-gateway", "model-server", "postgres"):
             process = self.processes.pop(service, None)
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGINT if service == "postgres" else signal.SIGTERM)

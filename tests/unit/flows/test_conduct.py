@@ -13,9 +13,9 @@ import pytest
 
 from db.errors import DatabaseUnavailable
 from db.records import FinishedRun, NewMessage, NewRun
-from flows.conduct import QUEUED_EVENTS, ActiveTurn, Conductor, Ended, TurnLimits
+from flows.conduct import QUEUED_EVENTS, ActiveRun, Conductor, Ended, RunLimits
 from flows.link import FlowLink
-from flows.turn import ChatMessage, Started, Token, TurnRequest
+from flows.turn import ChatMessage, ChatWork, Started, Token, TurnRequest
 from wire.errors import ApiError, Conflict, NotFound, TooManyRequests, Unavailable
 from wire.ids import uuid7
 
@@ -53,23 +53,23 @@ class Flows:
 
 def begin(
     model: Any, rows: Rows, *, turns: int = 4, seconds: float = 30, streaming: bool = True, delay: float = 60
-) -> tuple[Conductor, ActiveTurn, Flows]:
+) -> tuple[Conductor, ActiveRun[Any, Any], Flows]:
     flows = Flows()
-    conductor = Conductor(model, rows, flows, TurnLimits(turns, delay, 5))
-    return conductor, start(conductor, seconds=seconds, streaming=streaming), flows
+    conductor = Conductor(rows, flows, RunLimits({"chat": turns}, delay, 5))
+    return conductor, start(conductor, model, seconds=seconds, streaming=streaming), flows
 
 
 def start(
-    conductor: Conductor, *, seconds: float = 30, streaming: bool = True, run_id: uuid.UUID | None = None
-) -> ActiveTurn:
+    conductor: Conductor, model: Any, *, seconds: float = 30, streaming: bool = True, run_id: uuid.UUID | None = None
+) -> ActiveRun[Any, Any]:
     run_id, conversation_id = run_id or uuid7(), uuid7()
     request = TurnRequest(run_id, conversation_id, None, (ChatMessage("user", "hola"),), {}, {}, seconds)
     messages = (NewMessage(uuid7(), "user", "hola"),)
     run = NewRun(run_id, "ana", "chat", conversation_id, True, "hola", "0" * 32, "stack", uuid.uuid4(), None, messages)
-    return conductor.begin(request, run, streaming=streaming)
+    return conductor.begin(ChatWork(request, model), run, streaming=streaming)
 
 
-async def all_events(active: ActiveTurn) -> list[Any]:
+async def all_events(active: ActiveRun[Any, Any]) -> list[Any]:
     async with asyncio.timeout(5):
         return [event async for event in active.events(1) if event is not None]
 
@@ -82,7 +82,7 @@ async def test_a_turn_is_written_told_and_given_a_flow_run() -> None:
     assert rows.begun[0].id == rows.finished[0].id == active.run.id
     assert rows.finished[0].content == "ab" and rows.finished[0].complete and rows.finished[0].status == "completed"
     assert len(flows.links) == 1 and flows.links[0].ended.result(0).status == "completed"
-    assert conductor.active == 0
+    assert conductor.active("chat") == 0
 
 
 async def test_the_flow_run_begins_at_the_first_token_not_before() -> None:
@@ -140,7 +140,7 @@ async def test_a_turn_that_takes_too_long_fails_and_keeps_what_was_said() -> Non
 async def test_too_many_turns_are_refused() -> None:
     conductor, active, _ = begin(Model([None]), Rows(), turns=1)
     with pytest.raises(TooManyRequests) as error:
-        start(conductor)
+        start(conductor, Model([None]))
     assert error.value.retry_after_seconds
     active.cancel("client_disconnected")
     await active.ended()
@@ -163,7 +163,7 @@ async def test_stopping_ends_every_turn_with_a_reason_and_admits_no_other() -> N
     events = await all_events(active)
     assert events[-1].error.code == "server_stopping" and rows.finished[0].status == "cancelled"
     with pytest.raises(Unavailable):
-        start(conductor)
+        start(conductor, Model([None]))
 
 
 async def test_a_reader_that_is_away_does_not_hold_a_json_turn() -> None:
@@ -189,11 +189,11 @@ async def test_a_reader_whose_queue_was_full_at_the_end_still_gets_the_end() -> 
 async def test_a_run_id_that_is_under_way_is_refused_and_its_turn_goes_on() -> None:
     conductor, active, _ = begin(Model([token("a"), None], [token("b")]), Rows())
     with pytest.raises(Conflict) as error:
-        start(conductor, run_id=active.run.id)
-    assert error.value.code == "run_id_in_use" and conductor.active == 1
+        start(conductor, Model([None]), run_id=active.run.id)
+    assert error.value.code == "run_id_in_use" and conductor.active("chat") == 1
     assert conductor.cancel(active.run.id, "ana") is active
     await active.ended()
-    assert conductor.active == 0
+    assert conductor.active("chat") == 0
 
 
 async def test_a_flow_run_is_not_told_that_an_unsaved_turn_went_well() -> None:

@@ -18,7 +18,7 @@ DONE = Outcome("completed", "well", datetime.now(UTC))
 
 
 def link() -> FlowLink:
-    return FlowLink(uuid.uuid4(), uuid.uuid4(), lambda: None, asyncio.get_running_loop())
+    return FlowLink("chat", uuid.uuid4(), uuid.uuid4(), lambda: None, asyncio.get_running_loop())
 
 
 class FlowThread:

@@ -1,4 +1,4 @@
-"""The Prefect flow `chat`: it wraps a turn that is under way, runs its steps as tasks, and ends as the turn ended."""
+"""The Prefect flows `chat` and `code`: each wraps a run under way, runs its steps as tasks, ends as it ended."""
 
 from __future__ import annotations
 
@@ -19,6 +19,19 @@ link_of_flow: ContextVar[FlowLink] = ContextVar("capibara6_flow_link")
 @flow(name="chat", persist_result=False, validate_parameters=False, log_prints=False, retries=0)
 async def chat(run_id: str, conversation_id: str) -> State[None]:
     """A chat turn. The parameters are for people who look at the run; the turn itself is in `link_of_flow`."""
+    return await _attend()
+
+
+@flow(name="code", persist_result=False, validate_parameters=False, log_prints=False, retries=0)
+async def code(run_id: str, conversation_id: str) -> State[None]:
+    """A piece of code that runs in a sandbox. As `chat`."""
+    return await _attend()
+
+
+FLOWS = {flow.name: flow for flow in (chat, code)}  # by the kind of the run
+
+
+async def _attend() -> State[None]:
     link = link_of_flow.get()
     under_way: set[asyncio.Task[None]] = set()
     async for job in link.attend():

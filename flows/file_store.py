@@ -1,0 +1,154 @@
+"""Files on this node's disk, each with a row: uploads, and what runs made.
+
+A path is made of the file's id alone, never of a name somebody chose. Bytes are written under a temporary name first,
+readable by the stack's user only, so that a row never points at half a file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import mimetypes
+import os
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Protocol
+
+from db.files import no_file
+from db.records import FileRecord
+from flows.errors import file_too_large
+from wire.ids import uuid7
+
+log = logging.getLogger("flows.file_store")
+
+FOLDER = Path("data") / "files"
+SWEEP_BATCH = 200
+# Python's own table, not the machine's: a name means the same type everywhere.
+_TYPES = mimetypes.MimeTypes(filenames=())
+_TYPES.add_type("text/markdown", ".md")
+_TYPES.add_type("image/webp", ".webp")
+
+
+class FileRows(Protocol):
+    """`db.files.Files`."""
+
+    async def add(self, file: FileRecord) -> None: ...
+
+    async def get(self, file_id: uuid.UUID, owner: str) -> FileRecord: ...
+
+    async def remove(self, file_id: uuid.UUID, owner: str) -> FileRecord: ...
+
+    async def older_than(self, moment: datetime, limit: int) -> list[FileRecord]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    owner: str
+    name: str
+    media_type: str
+    run_id: uuid.UUID | None = None
+    conversation_id: uuid.UUID | None = None
+
+
+def media_type_of(name: str) -> str:
+    """By the name's ending; the bytes are not looked at."""
+    return _TYPES.guess_type(name, strict=False)[0] or "application/octet-stream"
+
+
+async def one_chunk(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+class FileStore:
+    """home: the stack's; files live in `data/files` below it."""
+
+    def __init__(self, home: Path, rows: FileRows) -> None:
+        self._home = home
+        self._rows = rows
+
+    async def save(self, file: NewFile, chunks: AsyncIterator[bytes], *, most_bytes: int) -> FileRecord:
+        """Keeps the bytes and their row. Raises TooLarge beyond `most_bytes`, with nothing left behind."""
+        file_id = uuid7()
+        stored = FOLDER / file_id.hex[-2:] / str(file_id)
+        temporary = self._home / FOLDER / "incoming" / str(file_id)
+        digest, size = hashlib.sha256(), 0
+        opened = await asyncio.to_thread(_create, temporary)
+        try:
+            with opened:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > most_bytes:
+                        raise file_too_large(file.name, most_bytes)
+                    await asyncio.to_thread(_write, opened, digest, chunk)
+            await asyncio.to_thread(_move, temporary, self._home / stored)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        record = FileRecord(
+            id=file_id,
+            owner=file.owner,
+            conversation_id=file.conversation_id,
+            run_id=file.run_id,
+            name=file.name,
+            media_type=file.media_type,
+            size_bytes=size,
+            sha256=digest.hexdigest(),
+            storage_path=str(stored),
+            created_at=datetime.now(UTC),
+        )
+        try:
+            await self._rows.add(record)
+        except BaseException:
+            (self._home / stored).unlink(missing_ok=True)
+            raise
+        return record
+
+    async def find(self, file_id: uuid.UUID, owner: str) -> tuple[FileRecord, Path]:
+        """A file and where its bytes are. Raises NotFound, also when they are gone."""
+        record = await self._rows.get(file_id, owner)
+        path = self._home / record.storage_path
+        if not await asyncio.to_thread(path.is_file):
+            raise no_file(file_id)
+        return record, path
+
+    async def remove(self, file_id: uuid.UUID, owner: str) -> None:
+        """Raises NotFound."""
+        record = await self._rows.remove(file_id, owner)
+        await asyncio.to_thread((self._home / record.storage_path).unlink, missing_ok=True)
+
+    async def sweep(self, age: timedelta) -> int:
+        """Removes files older than `age`, and uploads that broke off before that. Returns how many files."""
+        moment, removed = datetime.now(UTC) - age, 0
+        while old := await self._rows.older_than(moment, SWEEP_BATCH):
+            for record in old:
+                await self.remove(record.id, record.owner)
+            removed += len(old)
+        await asyncio.to_thread(_remove_unfinished, self._home / FOLDER / "incoming", moment)
+        return removed
+
+
+def _create(path: Path) -> IO[bytes]:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+
+
+def _write(opened: IO[bytes], digest: hashlib._Hash, chunk: bytes) -> None:
+    digest.update(chunk)
+    opened.write(chunk)
+
+
+def _move(temporary: Path, stored: Path) -> None:
+    stored.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary.replace(stored)
+
+
+def _remove_unfinished(folder: Path, before: datetime) -> None:
+    for path in folder.glob("*"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < before.timestamp():
+                path.unlink()

@@ -1,0 +1,112 @@
+"""What a run does, whatever its kind: the parts a conductor, a piece of work and its reader agree on.
+
+A kind of work (`flows.turn`, `flows.code`) is a coroutine that tells events to a sink and keeps an account of itself;
+`flows.conduct` owns it while it runs and writes its rows from the account.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal, Protocol, TypeVar
+
+from db.records import FinishedRun, NewRun, RunStatus, StepRecord
+from flows.steps import Steps
+from wire.errors import ApiError
+from wire.ids import uuid7
+
+
+class Event(Protocol):
+    """What a run tells its reader. opens: the reply can begin with it; every other event is output."""
+
+    @property
+    def opens(self) -> bool: ...
+
+
+E = TypeVar("E", bound=Event)
+E_contra = TypeVar("E_contra", bound=Event, contravariant=True)
+
+
+class Sink(Protocol[E_contra]):
+    """Where a run's events go. May make the run wait (a slow reader), never fails."""
+
+    async def put(self, event: E_contra) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Performed:
+    """How a run's coroutine ended: `completed`, or `failed` with the error. Its account holds the rest."""
+
+    status: Literal["completed", "failed"]
+    error: ApiError | None = None
+
+
+@dataclass(slots=True)
+class Account:
+    """What is known of a run so far. Times are `perf_counter` seconds."""
+
+    started: float = field(default_factory=time.perf_counter)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    steps: list[StepRecord] = field(default_factory=list)
+
+    def elapsed_ms(self) -> float:
+        return (time.perf_counter() - self.started) * 1000
+
+    @asynccontextmanager
+    async def step(self, name: str) -> AsyncIterator[None]:
+        """Notes a step and how it ended."""
+        step_id, started_at = uuid7(), datetime.now(UTC)
+
+        def note(status: Literal["completed", "failed", "cancelled"], error: ApiError | None = None) -> None:
+            code, detail = (error.code, error.detail) if error else (None, None)
+            self.steps.append(StepRecord(step_id, name, status, started_at, datetime.now(UTC), code, detail))
+
+        try:
+            yield
+        except ApiError as error:
+            note("failed", error)
+            raise
+        except asyncio.CancelledError:
+            note("cancelled")
+            raise
+        note("completed")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    ended_at: datetime
+    total_ms: float
+
+
+A = TypeVar("A", bound=Account)
+A_co = TypeVar("A_co", bound=Account, covariant=True)
+E_co = TypeVar("E_co", bound=Event, covariant=True)
+
+
+class Work(Protocol[E_co, A_co]):
+    """One run's work. kind: what its row and its flow are called."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def timeout_seconds(self) -> float: ...
+
+    @property
+    def account(self) -> A_co: ...
+
+    def timed_out(self) -> ApiError:
+        """What ends it when it has taken longer than that."""
+        ...
+
+    async def perform(self, sink: Sink[E_co], steps: Steps, on_first_output: Callable[[], None]) -> Performed:
+        """Does it. Cancelling it stops what it started and leaves the account as it was."""
+        ...
+
+    def finished(self, run: NewRun, status: RunStatus, error: ApiError | None, span: Span) -> FinishedRun:
+        """The row of its end."""
+        ...
