@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
 import socket
@@ -15,30 +14,36 @@ from models_node.sandbox.gateway.launching import Usage
 from models_node.sandbox.inside import messages
 from models_node.sandbox.launcher.channel import Channel
 
+_STARTING = "the sandboxes' template is starting (try again in some seconds)"
 ANSWER_SECONDS = 60.0  # longer than all the steps that the launcher itself limits
 
 
 class LauncherClient:
-    """See `launching.Launcher`. Made in the event loop that uses it; the process ends when the launcher has gone."""
+    """See `launching.Launcher`. The process ends when the launcher has gone."""
 
     def __init__(self, descriptor: int) -> None:
-        self._channel = Channel(socket.socket(fileno=descriptor))
+        self._end = socket.socket(fileno=descriptor)
+        self._channel: Channel | None = None
+        self._hearing: asyncio.Task[None] | None = None
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[messages.Packet]] = {}
         self._exits: list[Callable[[str, str], None]] = []
         self._starting = True
-        self._unavailable: str | None = None
+        self._unavailable: str | None = _STARTING
+
+    def start(self) -> None:
+        self._channel = Channel(self._end)
         self._channel.send({"do": "hello"})
-        self._hearing = asyncio.create_task(self._hear())
+        self._hearing = asyncio.create_task(self._hear(self._channel))
 
     @property
     def unavailable(self) -> str | None:
-        """Why no sandbox can be had on this machine, with the mend: waiting will not help."""
+        """Why no sandbox can be had now, with the mend."""
         return self._unavailable
 
     @property
     def starting(self) -> bool:
-        """Sandboxes can be had in some seconds."""
+        """Whether that will change by itself, in some seconds."""
         return self._starting
 
     def on_exit(self, callback: Callable[[str, str], None]) -> None:
@@ -56,18 +61,14 @@ class LauncherClient:
         told = (await self._ask({"do": "usage", "sandbox_id": sandbox_id})).content.get("usage")
         return Usage(told["memory_bytes"], told["cpu_seconds"], told["processes"]) if told else None
 
-    async def close(self) -> None:
-        self._hearing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._hearing
-        self._channel.close()
-
     async def _ask(self, order: dict[str, Any], descriptors: tuple[int, ...] = ()) -> messages.Packet:
         """Raises LaunchFailed in the launcher's own words."""
         call = next(self._numbers)
         answered: asyncio.Future[messages.Packet] = asyncio.get_running_loop().create_future()
         self._waiting[call] = answered
         try:
+            if self._channel is None:
+                raise OSError
             self._channel.send({**order, "call": call}, descriptors)
             packet = await asyncio.wait_for(answered, ANSWER_SECONDS)
         except (OSError, TimeoutError) as error:
@@ -79,10 +80,10 @@ class LauncherClient:
             raise LaunchFailed(str(packet.content["failed"]) + (f": {mend}" if mend else ""))
         return packet
 
-    async def _hear(self) -> None:
+    async def _hear(self, channel: Channel) -> None:
         try:
             while True:
-                self._take(await self._channel.receive())
+                self._take(await channel.receive())
         except messages.Gone:
             os._exit(1)  # without its launcher a gateway has nothing to offer; bubblewrap would end it just after
 
@@ -90,11 +91,12 @@ class LauncherClient:
         content = packet.content
         match content.get("event"):
             case "available" | "starting" as word:
-                self._starting, self._unavailable = word == "starting", None
+                self._starting = word == "starting"
+                self._unavailable = _STARTING if self._starting else None
             case "unavailable":
                 self._starting = False
                 mend = content.get("mend")
-                self._unavailable = str(content["reason"]) + (f": {mend}" if mend else "")
+                self._unavailable = str(content["reason"]) + (f" ({mend})" if mend else "")
             case "exit":
                 for callback in self._exits:
                     callback(content["sandbox_id"], content["reason"])

@@ -21,6 +21,10 @@ class Usage:
 
 
 class Launcher(Protocol):
+    def start(self) -> None:
+        """Called once, in the event loop that uses it."""
+        ...
+
     async def create(self, sandbox_id: str, listener: socket.socket, *, egress: bool) -> socket.socket | None:
         """The sandbox's processes exist and serve `listener`, whose descriptor is passed on; the caller closes its own.
 
@@ -43,5 +47,10 @@ class Launcher(Protocol):
 
     @property
     def unavailable(self) -> str | None:
-        """Why no sandbox can be had here, with the mend; None when all is well."""
+        """Why no sandbox can be had now, with the mend; None when all is well."""
+        ...
+
+    @property
+    def starting(self) -> bool:
+        """Whether `unavailable` will pass by itself, in some seconds."""
         ...

@@ -192,6 +192,10 @@ class StandInLauncher:
     def unavailable(self) -> str | None:
         return self.words
 
+    @property
+    def starting(self) -> bool:
+        return False
+
 
 class StandInLedger:
     """room: bytes it may give; None: it cannot be reached."""
@@ -221,7 +225,7 @@ class RunningGateway:
         self.launcher = StandInLauncher()
         self.ledger = StandInLedger()
         self._folder = tempfile.TemporaryDirectory(prefix="c6-gw-")
-        self.app = assemble(settings, secrets, self.launcher, self.ledger, Path(self._folder.name))
+        self.app = assemble(settings, secrets, lambda: self.launcher, self.ledger, Path(self._folder.name))
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
