@@ -58,7 +58,7 @@ _PASSED_ON = {"/health/live", "/health/ready", "/metrics"}
 class BorderRules:
     """What the border asks of a request.
 
-    keys: None where no key is asked for. larger_bodies: bytes for the paths that take more. openai_paths: prefixes whose
+    keys: None where no key is asked for. larger_bodies: bytes for the paths with more. openai_paths: prefixes whose
     errors have OpenAI's shape. open_paths: prefixes answered without a key.
     """
 
