@@ -17,11 +17,12 @@ codes stand in one place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from stack.errors import ConfigurationError, InstallError
 from wire.errors import (
     ApiError,
+    Conflict,
     DeadlineExceeded,
     InvalidRequest,
     NotFound,
@@ -100,6 +101,39 @@ def out_of_memory(model: str, needed_bytes: int, usable_bytes: int, *, pinned: b
         code="out_of_memory",
         retry_after_seconds=3600,
     )
+
+
+def held_by_others(model: str, needed_bytes: int, waited_seconds: float, holders: Mapping[str, int]) -> ApiError:
+    """It has waited for memory that no eviction can free. holders: bytes by who holds them."""
+    told = ", ".join(f"{holder} {held / 2**30:.1f} GiB" for holder, held in sorted(holders.items()) if held)
+    return Unavailable(
+        f"no room for model {model!r} within {waited_seconds:.0f} s: it needs {needed_bytes / 2**30:.1f} GiB, and of "
+        f"this node's memory others hold what it would take ({told})",
+        code="out_of_memory",
+        retry_after_seconds=30,
+    )
+
+
+def no_room_for_holder(holder: str, more_bytes: int, free_bytes: int) -> ApiError:
+    """more_bytes: what it asked for beyond what it holds, and goes on holding."""
+    return Unavailable(
+        f"holder {holder!r} asks for {more_bytes / 2**20:.0f} MiB more; {max(0, free_bytes) / 2**20:.0f} MiB are free, "
+        f"and no idle model could make room in time",
+        code="out_of_memory",
+        retry_after_seconds=5,
+    )
+
+
+def too_many_holders(limit: int) -> ApiError:
+    return TooManyRequests(
+        f"{limit} holders of memory are known, the most there may be (CAPIBARA6_MEMORY_HOLDERS_LIMIT)",
+        code="too_many_holders",
+        retry_after_seconds=60,
+    )
+
+
+def holder_left(holder: str) -> ApiError:
+    return Conflict(f"holder {holder!r} was released while it waited for more memory", code="holder_released")
 
 
 def engine_unavailable(model: str, last_words: str, seconds: float) -> ApiError:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -13,15 +16,16 @@ import httpx
 import psutil
 
 from stack.errors import StackError
-from stack.install.environments import ENVIRONMENTS, is_installed
+from stack.install.environments import ENVIRONMENTS, environment_python, is_installed
 from stack.secrets import load_secrets, secrets_path
-from stack.settings import Settings, read_settings
+from stack.settings import REPOSITORY, Settings, read_settings
 from stack.supervision.probe import port_holder, port_is_free
 from stack.supervision.state import states
 from stack.topology import Topology, is_loopback, load_topology
 
 MEMORY_WANTED_BYTES = 10 * 2**30
 REACH_SECONDS = 3.0
+TRIAL_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ def examine() -> list[Finding]:
     except StackError as error:
         return [Finding(str(error), False, error.mend)]
     checks: list[Callable[[Settings, Topology], Iterator[Finding]]] = [
-        _machine, _disk, _environments, _secrets, _exposure, _ports, _other_nodes,
+        _machine, _disk, _environments, _sandboxes, _secrets, _exposure, _ports, _other_nodes,
     ]  # fmt: skip
     return [finding for check in checks for finding in check(settings, topology)]
 
@@ -79,6 +83,26 @@ def _disk(settings: Settings, topology: Topology) -> Iterator[Finding]:
 def _environments(settings: Settings, topology: Topology) -> Iterator[Finding]:
     for name in _environment_names(topology):
         yield Finding(f"environment {name} as its lock says", is_installed(settings, name), "./capibara6 up")
+
+
+def _sandboxes(settings: Settings, topology: Topology) -> Iterator[Finding]:
+    """What code execution needs of this machine, tried by its own launcher in its own environment."""
+    if not any(service.name == "sandbox-gateway" for service in topology.local_services()):
+        return
+    if not is_installed(settings, "sandbox"):
+        return  # said by _environments
+    command = [str(environment_python(settings, "sandbox")), "-m", "models_node.sandbox.launcher.checks"]
+    variables = {"PYTHONPATH": str(REPOSITORY), "CAPIBARA6_HOME": str(settings.home)}
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TRIAL_SECONDS, check=True, env={**os.environ, **variables}
+        )
+        findings = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        yield Finding(f"sandboxes: what they need could not be tried ({type(error).__name__})", False, "./capibara6 up")
+        return
+    for found in findings:
+        yield Finding(f"sandboxes: {found['what']}", found["ok"], found["mend"])
 
 
 def _secrets(settings: Settings, topology: Topology) -> Iterator[Finding]:

@@ -77,6 +77,15 @@ class Settings(BaseSettings):
     model_min_residence_seconds: float = Field(
         10, ge=0, description="A loaded model stays at least this long, but never longer than its load took."
     )
+    memory_holders_limit: int = Field(
+        8, ge=1, description="Services that may hold memory of the models' budget beside them (429 beyond)."
+    )
+    memory_hold_wait_seconds: float = Field(
+        5, ge=0, description="Longest wait of such a service for idle models to make room for it (503 beyond)."
+    )
+    memory_hold_max_ttl_seconds: float = Field(
+        3600, gt=0, description="Longest silence such a service may announce before what it holds is freed."
+    )
     engine_quiet_seconds: float = Field(
         15, gt=0, description="An engine with work that says nothing for this long is probed with one token."
     )

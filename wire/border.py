@@ -26,6 +26,7 @@ from stack.topology import is_loopback, load_topology
 from wire.context import RUN_ID_HEADER, TRACE_HEADER, RequestContext, enter
 from wire.errors import (
     ApiError,
+    Forbidden,
     InternalError,
     InvalidRequest,
     TooLarge,
@@ -37,7 +38,7 @@ from wire.errors import (
 )
 from wire.health import ReadinessCheck, install_health
 from wire.ids import parse_run_id, uuid7
-from wire.principals import LOCAL, KeyRing, Principal
+from wire.principals import ANONYMOUS, LOCAL, KeyRing, Principal
 from wire.trace import TraceContext
 
 log = logging.getLogger("wire.border")
@@ -50,6 +51,8 @@ DURATION = Histogram(
 )
 ACTIVE = Gauge("http_server_active_requests", "Requests being answered.", ["service"])
 
+Render = Callable[[ApiError], Response]
+
 CLIENT_GONE = 499  # nginx's number for it
 _PASSED_ON = {"/health/live", "/health/ready", "/metrics"}
 
@@ -58,8 +61,15 @@ _PASSED_ON = {"/health/live", "/health/ready", "/metrics"}
 class BorderRules:
     """What the border asks of a request.
 
+<<<<<<< HEAD
     keys: None where no key is asked for. larger_bodies: bytes for the paths with more. openai_paths: prefixes whose
     errors have OpenAI's shape. open_paths: prefixes answered without a key.
+=======
+    keys: None where no key is asked for. larger_bodies: bytes for the paths that take more. openai_paths: prefixes whose
+    errors have OpenAI's shape. open_paths: prefixes answered without a key. confined: principals whose key opens only
+    the paths that begin so; others' open all. render: the shape of every error, for a service that speaks another's
+    protocol. unguarded: requests that the service itself checks the credentials and bounds the body of.
+>>>>>>> main
     """
 
     service: str
@@ -68,8 +78,13 @@ class BorderRules:
     larger_bodies: Mapping[str, int]
     openai_paths: tuple[str, ...]
     open_paths: tuple[str, ...]
+    confined: Mapping[str, tuple[str, ...]]
+    render: Render | None = None
+    unguarded: Callable[[Scope], bool] | None = None
 
     def error_response(self, path: str, error: ApiError) -> Response:
+        if self.render is not None:
+            return self.render(error)
         render = openai_response if path.startswith(self.openai_paths) else problem_response
         return render(error)
 
@@ -107,10 +122,14 @@ class Border:
         try:
             with ACTIVE.labels(rules.service).track_inprogress():
                 try:
-                    principal = self._principal(path, headers)
-                    enter(RequestContext(run_id, span, principal))
-                    body = _LimitedBody(receive, self._limit(path, headers))
-                    await self._app(scope, body.receive, body.refusing(send_marked, scope, rules))
+                    if rules.unguarded is not None and rules.unguarded(scope):
+                        enter(RequestContext(run_id, span, ANONYMOUS))
+                        await self._app(scope, receive, send_marked)
+                    else:
+                        principal = self._principal(path, headers)
+                        enter(RequestContext(run_id, span, principal))
+                        body = _LimitedBody(receive, self._limit(path, headers))
+                        await self._app(scope, body.receive, body.refusing(send_marked, scope, rules))
                 except ApiError as error:
                     if status:
                         raise  # the reply has begun: whoever streams tells its own errors
@@ -130,7 +149,7 @@ class Border:
         if self._rules.keys is None:
             return LOCAL
         if path.startswith(self._rules.open_paths):
-            return Principal("anonymous")
+            return ANONYMOUS
         scheme, _, token = headers.get("authorization", "").partition(" ")
         key = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
         if not key:
@@ -140,6 +159,9 @@ class Border:
         principal = self._rules.keys.principal(key)
         if principal is None:
             raise Unauthorized("The key is not one this service knows.")
+        within = self._rules.confined.get(principal.name)
+        if within is not None and not path.startswith(within):
+            raise Forbidden(f"The key of {principal.name!r} does not open this address.")
         return principal
 
     def _limit(self, path: str, headers: Headers) -> int:
@@ -214,12 +236,16 @@ def install_border(
     readiness: ReadinessCheck,
     openai_paths: Sequence[str] = ("/v1/",),
     open_paths: Sequence[str] = ("/health",),
+    confined: Mapping[str, Sequence[str]] | None = None,
     larger_bodies: Mapping[str, int] | None = None,
+    render: Render | None = None,
+    unguarded: Callable[[Scope], bool] | None = None,
 ) -> None:
     """Puts the border around `app`, with its error handlers, `/health/live`, `/health/ready` and `/metrics`.
 
-    allowed: principals (frontend, n8n, operator, services) whose keys open this service. Raises Unauthorized at once
-    when this address needs keys and there are no secrets.
+    allowed: principals (frontend, n8n, operator, sandbox, services) whose keys open this service; confined: those of
+    them whose keys open only the paths that begin so. render, unguarded: as BorderRules says. Raises Unauthorized at
+    once when this address needs keys and there are no secrets.
     """
     keys: KeyRing | None = None
     if keys_needed(settings, service):
@@ -227,7 +253,15 @@ def install_border(
             raise Unauthorized(f"{service} listens beyond this machine and has no keys: run ./capibara6 up once")
         keys = KeyRing.of(secrets, allowed)
     rules = BorderRules(
-        service, keys, settings.max_body_bytes, larger_bodies or {}, tuple(openai_paths), tuple(open_paths)
+        service=service,
+        keys=keys,
+        max_body_bytes=settings.max_body_bytes,
+        larger_bodies=larger_bodies or {},
+        openai_paths=tuple(openai_paths),
+        open_paths=tuple(open_paths),
+        confined={name: tuple(paths) for name, paths in (confined or {}).items()},
+        render=render,
+        unguarded=unguarded,
     )
     app.add_middleware(Border, rules=rules)
     install_health(app, service, readiness)

@@ -17,6 +17,7 @@ class Principal:
 
 
 LOCAL = Principal("local")  # profile `local` on loopback: one user, no login
+ANONYMOUS = Principal("anonymous")  # asked for no key
 
 
 class KeyRing:
@@ -27,7 +28,7 @@ class KeyRing:
 
     @classmethod
     def of(cls, secrets: Secrets, allowed: set[str]) -> KeyRing:
-        """The programs' keys among `allowed` (of frontend, n8n, operator, services)."""
+        """The programs' keys among `allowed` (of frontend, n8n, operator, sandbox, services)."""
         keys = {name: getattr(secrets, f"{name}_key").get_secret_value() for name in sorted(allowed)}
         return cls(keys)
 

@@ -22,41 +22,37 @@ from models_node.errors import (
     MissingWeights,
     engine_unavailable,
     load_failed,
-    queue_timeout,
     server_stopping,
 )
 from models_node.residency import events as e
-from models_node.residency.admission import refusal
+from models_node.residency.admission import no_place, refusal
 from models_node.residency.decide import (
     ARRIVING,
     Plan,
     Priority,
-    Resident,
     State,
     expired,
     finish_unwanted_load,
     plan,
-    value,
 )
 from models_node.residency.events import Event, Why
+from models_node.residency.holders import Holders
 from models_node.residency.ledger import Ledger
 from models_node.residency.limits import ResidencyLimits
-from models_node.residency.slots import Slot, Ticket, needed_bytes
+from models_node.residency.slots import Slot, Ticket, needed_bytes, residence_seconds, resident, turn_seconds
 from wire.errors import ApiError
 
-# A model works for so many times its own load before it is drained for another, so that two that both have work for
-# hours spend no more than a third of them loading.
-TURN_LOADS = 2.0
 KEPT = (State.READY, State.ASLEEP)  # for a while, when nobody uses it
 
 
 class Core:
-    """`handle` is the only way in; `slots`, `ledger` and `due` may be read between two events."""
+    """`handle` is the only way in; `slots`, `ledger`, `holders` and `due` may be read between two events."""
 
     def __init__(self, entries: Sequence[ModelEntry], limits: ResidencyLimits) -> None:
         self.slots = {entry.id: Slot(entry, State.READY if entry.remote else State.COLD) for entry in entries}
         self.limits = limits
         self.ledger = Ledger(limits.budget_bytes, {entry.id: entry.memory_bytes for entry in entries})
+        self.holders = Holders(self.ledger, limits)
         self._tickets: dict[int, Ticket] = {}
         self._effects: list[e.Effect] = []
         self._closed = False
@@ -83,8 +79,8 @@ class Core:
     def due(self, now: float) -> float | None:
         """When the core wants a `Tick` although nothing happens; None: never."""
         limits = self.limits
-        times: list[float] = []
-        wanted = False
+        times = self.holders.due()
+        wanted = self.holders.growing or self.ledger.free_bytes < 0
         for slot in self.slots.values():
             if slot.waiting and slot.state not in ARRIVING:
                 times += [self._deadline(slot, ticket) for ticket in slot.waiting]
@@ -101,7 +97,10 @@ class Core:
         if wanted:
             for slot in self.slots.values():
                 if slot.state is State.READY:
-                    times += [slot.load_ended + self._residence(slot), slot.load_ended + self._turn(slot)]
+                    times += [
+                        slot.load_ended + residence_seconds(slot, self.limits),
+                        slot.load_ended + turn_seconds(slot, self.limits),
+                    ]
         return min((time for time in times if time > now), default=None)
 
     # events
@@ -114,6 +113,12 @@ class Core:
                 self._on_finished(event, now)
             case e.Unload():
                 self._on_unload(event)
+            case e.Hold():
+                self._on_hold(event, now)
+            case e.HoldAbandoned(asker):
+                self.holders.abandon(asker)
+            case e.HolderLeft(holder):
+                self._effects += self.holders.release(holder)
             case e.Tick(heard):
                 for model, at in heard.items():
                     slot = self.slots[model]
@@ -164,7 +169,7 @@ class Core:
         elif slot.breaker.open(now):
             error = engine_unavailable(event.model, slot.breaker.last_words or "", slot.breaker.open_until - now)
         else:
-            pinned = sum(self.ledger.charged(s.entry.id) for s in self.slots.values() if s.entry.pinned and s != slot)
+            pinned = self._pinned_bytes(slot)
             error = refusal(slot, self.ledger, self.limits, waiting=self.waiting, pinned_bytes=pinned, batch=batch)
         if error is not None:
             self._effects.append(e.Refuse(event.ticket, error))
@@ -187,6 +192,12 @@ class Core:
         if event.well and slot.state is State.READY:
             slot.served(now - granted[1])
             slot.breaker.worked()
+
+    def _on_hold(self, event: e.Hold, now: float) -> None:
+        if self._closed:
+            self._effects.append(e.HoldRefused(event.asker, server_stopping()))
+        else:
+            self._effects += self.holders.hold(event, now, pinned_bytes=self._pinned_bytes())
 
     def _on_unload(self, event: e.Unload) -> None:
         slot = self.slots[event.model]
@@ -248,6 +259,7 @@ class Core:
     # what has become possible or due
 
     def _settle(self, now: float) -> None:
+        self._effects += self.holders.pass_time(now)
         for slot in self.slots.values():
             self._time_out(slot, now)
             if slot.state is State.LOADING and not slot.waiting and not slot.restart and not self._worth(slot, now):
@@ -256,13 +268,15 @@ class Core:
             self._grant_all(slot, now)
         if not self._ending:
             local = [slot for slot in self.slots.values() if not slot.entry.remote]
-            idle = [self._resident(slot, now) for slot in local if slot.idle and slot.state in KEPT]
+            idle = [resident(slot, self.ledger, self.limits, now) for slot in local if slot.idle and slot.state in KEPT]
             for model in expired(idle, now, {r.model: self.slots[r.model].entry.keep_alive_seconds for r in idle}):
                 self._let_go(self.slots[model], Why.IDLE)
-            if any(slot.waiting or slot.restart for slot in local) or self.ledger.free_bytes < 0:
-                residents = [self._resident(slot, now) for slot in local]
-                limits = self.limits
-                self._carry_out(plan(residents, self.ledger.free_bytes, now, limits.patience_seconds), now)
+            if (
+                any(slot.waiting or slot.restart for slot in local)
+                or self.holders.growing
+                or self.ledger.free_bytes < 0
+            ):
+                self._make_room(local, now)
             else:
                 self._carry_out(Plan(), now)
         for slot in self.slots.values():
@@ -273,6 +287,17 @@ class Core:
                     self._stop(slot, Why.ASKED)
             self._watch(slot, now)
 
+    def _make_room(self, local: Sequence[Slot], now: float) -> None:
+        """For those who wait for memory. Once more after a holder was granted: its next growth may have room too."""
+        granted: list[e.Effect] | None = None
+        while granted is None or granted:
+            residents = [resident(slot, self.ledger, self.limits, now) for slot in local]
+            line = [*residents, *self.holders.wanted()]
+            decided = plan(line, self.ledger.free_bytes, now, self.limits.patience_seconds)
+            self._carry_out(decided, now)
+            granted = self.holders.grant(decided.start, now)
+            self._effects += granted
+
     def _carry_out(self, decided: Plan, now: float) -> None:
         for model, slot in self.slots.items():
             slot.draining = model in decided.drain
@@ -280,6 +305,8 @@ class Core:
             self.slots[model].evictions += 1
             self._let_go(self.slots[model], Why.EVICTED)
         for model in decided.start:
+            if model not in self.slots:
+                continue  # a holder
             slot = self.slots[model]
             wake = slot.state is State.ASLEEP
             if not wake:
@@ -335,13 +362,15 @@ class Core:
             return  # the start of an engine has a limit of its own, after which the time counts
         for ticket in tuple(slot.waiting):
             if now >= self._deadline(slot, ticket):
-                self._refuse(slot, ticket, queue_timeout(slot.entry.id, now - ticket.enqueued))
+                pinned = self._pinned_bytes(slot)
+                self._refuse(slot, ticket, no_place(slot, self.ledger, now - ticket.enqueued, pinned_bytes=pinned))
 
     def _deadline(self, slot: Slot, ticket: Ticket) -> float:
         return max(ticket.enqueued, slot.load_ended) + self.limits.queue_timeout_seconds
 
     def _close(self) -> None:
         self._closed = True
+        self._effects += self.holders.close()
         for slot in self.slots.values():
             slot.restart = False
             self._refuse_waiting(slot, server_stopping())
@@ -358,29 +387,8 @@ class Core:
     def _worth(self, slot: Slot, now: float) -> bool:
         return finish_unwanted_load(now - slot.load_started, slot.arrival_seconds) and not slot.askers
 
-    def _residence(self, slot: Slot) -> float:
-        return min(self.limits.min_residence_seconds, slot.last_load_seconds or 0.0)
-
-    def _turn(self, slot: Slot) -> float:
-        return max(self.limits.patience_seconds, TURN_LOADS * (slot.last_load_seconds or 0.0))
-
-    def _resident(self, slot: Slot, now: float) -> Resident:
-        waiting_since = slot.waiting[0].rank if slot.waiting else (slot.wedged_at if slot.restart else None)
-        charged = self.ledger.charged(slot.entry.id)
-        return Resident(
-            model=slot.entry.id,
-            state=slot.state,
-            charged_bytes=charged,
-            needed_bytes=needed_bytes(slot, self.ledger),
-            in_flight=len(slot.in_flight),
-            waiting_since=waiting_since,
-            loaded_at=slot.load_ended,
-            last_used=slot.last_used,
-            value=value(slot.use_at(now), slot.reload_seconds, slot.entry.priority),
-            residence_seconds=self._residence(slot),
-            turn_seconds=self._turn(slot),
-            pinned=slot.entry.pinned,
-            draining=slot.draining or slot.retiring,
-            held_back=slot.breaker.open(now) or slot.stuck is not None,
-            stuck=slot.stuck is not None,
+    def _pinned_bytes(self, but: Slot | None = None) -> int:
+        """What models hold that never leave."""
+        return sum(
+            self.ledger.charged(slot.entry.id) for slot in self.slots.values() if slot.entry.pinned and slot != but
         )

@@ -119,13 +119,14 @@ def plan(residents: Sequence[Resident], free_bytes: int, now: float, patience_se
 
 
 def _back_within_budget(residents: Sequence[Resident], missing: int, now: float, patience_seconds: float) -> Plan:
-    """Idle ones go; those at work are drained only once somebody has waited too long."""
+    """Idle ones go, all of them if that is not enough: every byte beyond the budget may be one the machine does not
+    have. Those at work are drained only once somebody has waited too long."""
     idle = [r for r in residents if evictable(r, now)]
     chosen = _cheapest(idle, missing)
     waited = [r.waiting_since for r in residents if r.state in STARTABLE and not r.held_back and r.waiting_since]
     if chosen is None and waited and now >= min(waited) + patience_seconds:
         chosen = _cheapest([*idle, *(r for r in residents if drainable(r, now))], missing)
-    chosen = chosen or []
+    chosen = idle if chosen is None else chosen
     return Plan((), _names([r for r in chosen if not r.in_flight]), _names([r for r in chosen if r.in_flight]))
 
 

@@ -114,6 +114,32 @@ class Unload:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Another service of the node holds so many bytes in all, or wants to. in_use: they are taken already. It counts
+    as gone when it is not heard of again within `ttl_seconds`."""
+
+    asker: int
+    holder: str
+    bytes_: int
+    in_use: bool
+    ttl_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class HoldAbandoned:
+    """Whoever sent the `Hold` does not wait for its answer any more."""
+
+    asker: int
+
+
+@dataclass(frozen=True, slots=True)
+class HolderLeft:
+    """It holds nothing any more, by its own word."""
+
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed. heard: when the present engine of each model last produced output."""
 
@@ -131,8 +157,8 @@ class Shutdown:
 
 
 Event = (
-    Request | Finished | Loaded | Died | Gone | Stuck | Slept | Woken | Measured | Probed | Unload | Tick | CloseDoor
-    | Shutdown
+    Request | Finished | Loaded | Died | Gone | Stuck | Slept | Woken | Measured | Probed | Unload | Hold
+    | HoldAbandoned | HolderLeft | Tick | CloseDoor | Shutdown
 )  # fmt: skip
 
 # Effects
@@ -216,4 +242,28 @@ class Unloaded:
     asker: int
 
 
-Effect = Grant | Refuse | Start | Wake | Sleep | Stop | Measure | Probe | Unloaded
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Answers a `Hold`: it is charged. free_bytes: what of the budget is free now; negative beyond it."""
+
+    asker: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HoldRefused:
+    """Answers a `Hold`: what the holder had before, it has still."""
+
+    asker: int
+    error: ApiError
+
+
+@dataclass(frozen=True, slots=True)
+class HolderSilent:
+    """Nothing was heard of it in time: what it held is free."""
+
+    holder: str
+    bytes_: int
+
+
+Effect = Grant | Refuse | Start | Wake | Sleep | Stop | Measure | Probe | Unloaded | Held | HoldRefused | HolderSilent

@@ -1,4 +1,5 @@
-"""The memory ledger: what each model holds of the budget, from the first reservation until it is seen to be gone.
+"""The memory ledger: what each model holds of the budget, from the first reservation until it is seen to be gone, and
+what others of the node hold beside them.
 
 Reserve the estimate, load, measure, correct; release only when the memory is free again. What was measured is
 remembered for the next reservation, so that a wrong estimate is wrong once.
@@ -21,14 +22,20 @@ class Ledger:
         self._expected = dict(estimates)
         self._charged: dict[str, int] = {}
         self._measured: dict[str, int] = {}
+        self._holders: dict[str, int] = {}
 
     @property
     def held_bytes(self) -> int:
-        return self.shared_bytes + sum(self._charged.values())
+        return self.shared_bytes + sum(self._charged.values()) + self.holders_bytes
+
+    @property
+    def holders_bytes(self) -> int:
+        """What others than engines hold."""
+        return sum(self._holders.values())
 
     @property
     def free_bytes(self) -> int:
-        """Negative when something grew beyond its reservation."""
+        """Negative when something grew beyond its reservation, or a holder had taken its memory already."""
         return self.budget_bytes - self.held_bytes
 
     def charged(self, model: str) -> int:
@@ -44,7 +51,7 @@ class Ledger:
 
     @property
     def usable_bytes(self) -> int:
-        """What engines can ever have of the budget."""
+        """What engines can ever have of the budget. Holders are not counted: they may leave."""
         return self.budget_bytes - self.shared_bytes
 
     def reserve(self, model: str, more_bytes: int) -> None:
@@ -70,3 +77,18 @@ class Ledger:
     def ran_out(self, model: str) -> None:
         """Its load ran out of memory: it needs more than was thought."""
         self._expected[model] = int(self.expected(model) * OUT_OF_MEMORY_FACTOR)
+
+    @property
+    def holders(self) -> Mapping[str, int]:
+        """Bytes by holder."""
+        return dict(self._holders)
+
+    def held_by(self, holder: str) -> int:
+        return self._holders.get(holder, 0)
+
+    def hold(self, holder: str, bytes_: int) -> None:
+        """So much in all, in the place of what it held."""
+        self._holders[holder] = bytes_
+
+    def let_go(self, holder: str) -> None:
+        self._holders.pop(holder, None)

@@ -16,6 +16,7 @@ class ResidencyLimits:
     min_residence_seconds: how long a loaded model stays at least, but never longer than its own load took.
     quiet_seconds: without output for so long while work is in flight, an engine is probed. measure_seconds: how often
     the memory of a loaded engine is measured. sleep_budget_bytes: main memory for the weights of sleeping engines.
+    holders_limit: holders of memory beside the engines. hold_wait_seconds: how long the growth of one waits for room.
     """
 
     budget_bytes: int
@@ -27,3 +28,5 @@ class ResidencyLimits:
     quiet_seconds: float = 15.0
     measure_seconds: float = 30.0
     sleep_budget_bytes: int = 0
+    holders_limit: int = 8
+    hold_wait_seconds: float = 5.0

@@ -76,12 +76,23 @@ class ModelStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class HolderStatus:
+    """One that holds memory beside the engines. expires_seconds: it counts as gone unless it is heard of till then."""
+
+    holder: str
+    held_bytes: int
+    expires_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerStatus:
-    """Bytes. shared_bytes: pages that all engines share with the process they come from."""
+    """Bytes. held_bytes: all that is charged. shared_bytes: pages that all engines share with the process they come
+    from."""
 
     budget_bytes: int
     held_bytes: int
     shared_bytes: int
+    holders: tuple[HolderStatus, ...] = ()
 
     @property
     def free_bytes(self) -> int:

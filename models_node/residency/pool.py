@@ -24,14 +24,14 @@ from models_node.residency.engine import EngineLauncher
 from models_node.residency.lifecycle import Life
 from models_node.residency.limits import ResidencyLimits
 from models_node.residency.messages import Lease, LedgerStatus, ModelStatus, PoolEvents, Prober, Progress
-from models_node.residency.telling import progress_of, status_of
+from models_node.residency.telling import ledger_status_of, progress_of, status_of
 from wire.errors import ApiError
 
 log = logging.getLogger("models_node.residency")
 
 
 class Pool:
-    """Start it with `start`, end it with `stop`; between them `lease`, `load`, `unload` and what tells of it."""
+    """Start it with `start`, end it with `stop`; between them `lease`, `load`, `unload`, `hold`, `status`."""
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Pool:
         self._numbers = itertools.count(1)
         self._leases: dict[int, asyncio.Future[e.Grant]] = {}
         self._unloads: dict[int, asyncio.Future[None]] = {}
+        self._holds: dict[int, asyncio.Future[int]] = {}
         self._lives: dict[str, Life] = {}
         self._heard: dict[str, tuple[int, float]] = {}  # by model: the engine's generation, and when
         self._chores: set[asyncio.Task[None]] = set()
@@ -113,6 +114,29 @@ class Pool:
         self._inbox.put_nowait(e.Unload(model, number))
         await done
 
+    async def hold(self, holder: str, bytes_: int, *, in_use: bool, ttl_seconds: float) -> int:
+        """So much is the holder's, in all, until it says otherwise or nothing for `ttl_seconds`. Returns the bytes that
+        are free now. in_use: they are taken already, and charged whatever there is.
+
+        Raises ApiError: 503 no room in time, or stopping; 429 too many holders. What it held before stands then.
+        """
+        if self._over:
+            raise server_stopping()
+        number = next(self._numbers)
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._holds[number] = answer
+        self._now(e.Hold(number, holder, bytes_, in_use, ttl_seconds))
+        try:
+            return await answer
+        finally:
+            del self._holds[number]
+            if not answer.done() or answer.cancelled():
+                self._now(e.HoldAbandoned(number))
+
+    def release(self, holder: str) -> None:
+        """The holder holds nothing any more; whoever waits for memory is served."""
+        self._now(e.HolderLeft(holder))
+
     def status(self) -> tuple[ModelStatus, ...]:
         """Every model of the catalogue, in its order."""
         now = time.monotonic()
@@ -125,8 +149,7 @@ class Pool:
         return tuple(told)
 
     def ledger(self) -> LedgerStatus:
-        held = self._core.ledger
-        return LedgerStatus(held.budget_bytes, held.held_bytes, held.shared_bytes)
+        return ledger_status_of(self._core.ledger, self._core.holders.until(), time.monotonic())
 
     def progress(self, model: str) -> Progress:
         return progress_of(self._core.slots[model], time.monotonic())
@@ -155,6 +178,9 @@ class Pool:
         for waiting in self._leases.values():
             if not waiting.done():
                 waiting.set_exception(server_stopping())
+        for holding in self._holds.values():
+            if not holding.done():
+                holding.set_exception(server_stopping())
         for unload in self._unloads.values():
             if not unload.done():
                 unload.set_result(None)
@@ -236,6 +262,16 @@ class Pool:
                 self._do(self._measure(self._lives[model]))
             case e.Probe(model):
                 self._do(self._probe(self._lives[model]))
+            case e.Held(asker, free_bytes):
+                holding = self._holds.get(asker)
+                if holding is not None and not holding.done():
+                    holding.set_result(free_bytes)
+            case e.HoldRefused(asker, error):
+                holding = self._holds.get(asker)
+                if holding is not None and not holding.done():
+                    holding.set_exception(error)
+            case e.HolderSilent(holder, bytes_):
+                log.warning("a holder of memory fell silent", extra={"holder": holder, "bytes": bytes_})
             case e.Unloaded(asker):
                 done = self._unloads.pop(asker, None)
                 if done is not None and not done.done():

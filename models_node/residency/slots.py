@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 
 from models_node.catalogue import ModelEntry
 from models_node.residency.breaker import Breaker
-from models_node.residency.decide import LEAVING, STARTABLE, Priority, State
+from models_node.residency.decide import LEAVING, STARTABLE, Priority, Resident, State, value
 from models_node.residency.ledger import Ledger
+from models_node.residency.limits import ResidencyLimits
 
 USE_HALF_LIFE_SECONDS = 300.0
 BATCH_USE = 0.25  # what a batch request counts as use, beside an interactive one
 UNMEASURED_LOAD_SECONDS = 30.0  # what a load is thought to take before the first one was seen
 LEAST_LOAD_SECONDS = 1.0  # differences below this are noise, and no reason to prefer one model to another
 SMOOTHING = 0.3  # weight of the newest measurement in a running mean
+# A model works for so many times its own load before it is drained for another, so that two that both have work for
+# hours spend no more than a third of them loading.
+TURN_LOADS = 2.0
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -168,6 +172,37 @@ def needed_bytes(slot: Slot, ledger: Ledger) -> int:
     if (ledger.measured(model) or slot.entry.memory_bytes) <= ledger.usable_bytes:
         wanted = min(wanted, ledger.usable_bytes)
     return max(0, wanted - ledger.charged(model))
+
+
+def residence_seconds(slot: Slot, limits: ResidencyLimits) -> float:
+    """How long it stays at least."""
+    return min(limits.min_residence_seconds, slot.last_load_seconds or 0.0)
+
+
+def turn_seconds(slot: Slot, limits: ResidencyLimits) -> float:
+    """How long it works at least before it is drained for another."""
+    return max(limits.patience_seconds, TURN_LOADS * (slot.last_load_seconds or 0.0))
+
+
+def resident(slot: Slot, ledger: Ledger, limits: ResidencyLimits, now: float) -> Resident:
+    """The slot as decisions see it."""
+    return Resident(
+        model=slot.entry.id,
+        state=slot.state,
+        charged_bytes=ledger.charged(slot.entry.id),
+        needed_bytes=needed_bytes(slot, ledger),
+        in_flight=len(slot.in_flight),
+        waiting_since=slot.waiting[0].rank if slot.waiting else (slot.wedged_at if slot.restart else None),
+        loaded_at=slot.load_ended,
+        last_used=slot.last_used,
+        value=value(slot.use_at(now), slot.reload_seconds, slot.entry.priority),
+        residence_seconds=residence_seconds(slot, limits),
+        turn_seconds=turn_seconds(slot, limits),
+        pinned=slot.entry.pinned,
+        draining=slot.draining or slot.retiring,
+        held_back=slot.breaker.open(now) or slot.stuck is not None,
+        stuck=slot.stuck is not None,
+    )
 
 
 def smoothed(mean: float | None, newest: float) -> float:

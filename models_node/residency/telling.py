@@ -1,12 +1,13 @@
-"""A model's state, as it is told to those who look."""
+"""The state of a model and of the ledger, as it is told to those who look."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from models_node.residency.decide import State
 from models_node.residency.ledger import Ledger
-from models_node.residency.messages import ModelStatus, Progress
+from models_node.residency.messages import HolderStatus, LedgerStatus, ModelStatus, Progress
 from models_node.residency.slots import Slot
 
 
@@ -45,6 +46,12 @@ def status_of(slot: Slot, ledger: Ledger, pid: int | None, socket: Path | None, 
         breaker_seconds=max(0.0, slot.breaker.open_until - now),
         last_words=slot.breaker.last_words,
     )
+
+
+def ledger_status_of(ledger: Ledger, until: Mapping[str, float], now: float) -> LedgerStatus:
+    """until: when each holder counts as gone."""
+    holders = tuple(HolderStatus(name, ledger.held_by(name), max(0.0, at - now)) for name, at in until.items())
+    return LedgerStatus(ledger.budget_bytes, ledger.held_bytes, ledger.shared_bytes, holders)
 
 
 def progress_of(slot: Slot, now: float) -> Progress:

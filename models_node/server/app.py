@@ -18,7 +18,7 @@ from models_node.residency.limits import ResidencyLimits
 from models_node.residency.pool import Pool
 from models_node.residency.probe import OneTokenProber
 from models_node.routing.semantic import SemanticRouter, router_of
-from models_node.server import metrics, older_clients, openai, operators
+from models_node.server import memory, metrics, older_clients, openai, operators
 from models_node.server.backends import Backends
 from models_node.server.exchange import Proxy, ReplyLimits
 from models_node.server.state import ModelServer
@@ -80,6 +80,8 @@ def assemble(settings: Settings, secrets: Secrets | None, catalogue: Catalogue, 
         quiet_seconds=settings.engine_quiet_seconds,
         measure_seconds=settings.engine_measure_seconds,
         sleep_budget_bytes=catalogue.limits.sleep_budget or 0,
+        holders_limit=settings.memory_holders_limit,
+        hold_wait_seconds=settings.memory_hold_wait_seconds,
     )
     prober = OneTokenProber(settings.engine_probe_timeout_seconds)
     pool = Pool(catalogue.models, launcher, limits, Events(backends), prober)
@@ -109,14 +111,15 @@ def assemble(settings: Settings, secrets: Secrets | None, catalogue: Catalogue, 
 
     app = FastAPI(title="Capibara6 model server", lifespan=lifespan)
     app.state.models = server
-    for routes in (openai.answering, openai.router, operators.router, older_clients.router):
+    for routes in (openai.answering, openai.router, operators.router, memory.router, older_clients.router):
         app.include_router(routes)
     install_border(
         app,
         service=SERVICE,
         settings=settings,
         secrets=secrets,
-        allowed={"operator", "services"},
+        allowed={"operator", "services", "sandbox"},
+        confined={"sandbox": (memory.PREFIX,)},
         readiness=lambda: with_routing(server, router),
         openai_paths=("/",),
     )

@@ -97,6 +97,7 @@ class Standing(Collector):
         memory.add_metric(["budget"], ledger.budget_bytes)
         memory.add_metric(["charged"], ledger.held_bytes)
         memory.add_metric(["shared"], ledger.shared_bytes)
+        memory.add_metric(["holders"], sum(holder.held_bytes for holder in ledger.holders))
         yield memory
         statuses = self._models()
         loaded = sum(status.state is State.READY and not status.remote for status in statuses)

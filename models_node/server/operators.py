@@ -59,6 +59,14 @@ async def stats(server: Server) -> dict[str, Any]:
             "used_bytes": ledger.held_bytes,
             "shared_bytes": ledger.shared_bytes,
             "free_bytes": ledger.free_bytes,
+            "holders": [
+                {
+                    "holder": holder.holder,
+                    "bytes": holder.held_bytes,
+                    "expires_seconds": round(holder.expires_seconds, 1),
+                }
+                for holder in ledger.holders
+            ],
         },
         "waiting": sum(status.waiting for status in statuses),
         "models": [counted(status) for status in statuses],

@@ -95,7 +95,9 @@ def restart(given: argparse.Namespace) -> int:
 
 
 def status(given: argparse.Namespace) -> int:
-    """Prints every service of this machine. Exit status 0 when all are ready, 1 when not."""
+    """Prints every service of this machine. Exit status 0 when all are ready (or say that this machine cannot offer them),
+    1 when not.
+    """
     settings = read_settings()
     found = states(settings, load_topology(settings))
     if given.json:
@@ -105,8 +107,8 @@ def status(given: argparse.Namespace) -> int:
             again = f"  restarted {state.restarts}×" if state.restarts else ""
             more = f"  {reason}" if reason and state.state != "ready" else ""
             pid = state.pid or "-"
-            print(f"{state.name:16} {state.node:14} {state.port:>6} {state.state:9} {pid:>8}{again}{more}")
-    return 0 if all(state.state == "ready" for state, _ in found) else 1
+            print(f"{state.name:16} {state.node:14} {state.port:>6} {state.state:11} {pid:>8}{again}{more}")
+    return 0 if all(state.state in ("ready", "unavailable") for state, _ in found) else 1
 
 
 def logs(given: argparse.Namespace) -> int:
@@ -140,7 +142,7 @@ def _settings_for(given: argparse.Namespace) -> Settings:
 
 def _say_where(settings: Settings, topology: Topology, services: list[Service]) -> None:
     titles = {
-        "chat-api": "chat API", "model-server": "models", "prefect-server": "Prefect UI",
+        "chat-api": "chat API", "model-server": "models", "sandbox-gateway": "sandboxes", "prefect-server": "Prefect UI",
     }  # fmt: skip
     print("\nCapibara6 is up.\n")
     for service in services:

@@ -81,8 +81,12 @@ class _Installers:
 _installers = _Installers()
 
 
+def environment_path(settings: Settings, name: str) -> Path:
+    return settings.home / "envs" / name
+
+
 def environment_python(settings: Settings, name: str) -> Path:
-    return settings.home / "envs" / name / "bin" / "python"
+    return environment_path(settings, name) / "bin" / "python"
 
 
 def lock_of(settings: Settings, name: str) -> Path:

@@ -17,7 +17,7 @@ from stack.paths import service_log
 from stack.processes import stack_environment
 from stack.settings import REPOSITORY, Settings
 from stack.supervision.daemon import Supervisor, end_leftovers, start_supervisor, stop_everything
-from stack.supervision.probe import port_holder, port_is_free, probe
+from stack.supervision.probe import Probe, port_holder, port_is_free, probe
 from stack.supervision.state import forget_restarts, restarts
 from stack.topology import Service, Topology
 
@@ -112,13 +112,17 @@ class BringUp:
             forget_restarts(self._settings, service.name)
             self._started.append(service.name)
             Supervisor(self._settings).start(service.name)
-        if not self._until_ready(service, began):
+        found = self._until_ready(service, began)
+        if found is None:
             return
         self._ready[service.name].set()
-        say(f"  ✓ {service.name} ready on port {self._topology.port(service.name)} ({elapsed(began)})")
+        if found.ready:
+            say(f"  ✓ {service.name} ready on port {self._topology.port(service.name)} ({elapsed(began)})")
+        else:
+            say(f"  – {service.name} is unavailable on this machine, the rest is not touched by that: {found.reason}")
 
-    def _until_ready(self, service: Service, began: float) -> bool:
-        """False when the bring-up was aborted first. Raises ServiceFailed when it dies again and again, or is late."""
+    def _until_ready(self, service: Service, began: float) -> Probe | None:
+        """Its last probe: ready, or unavailable for good. None when the bring-up was aborted first. Raises ServiceFailed when it dies again and again, or is late."""
         deadline = time.monotonic() + self._settings.service_start_timeout_seconds
         supervisor, told, reason = Supervisor(self._settings), began, ""
         while not self._aborted.is_set():
@@ -130,8 +134,8 @@ class BringUp:
                     f"./capibara6 logs {service.name}",
                 )
             found = probe(self._topology, service)
-            if found.ready:
-                return True
+            if found.ready or found.unavailable:
+                return found
             reason = found.reason
             if time.monotonic() > deadline:
                 raise NotReady(
@@ -142,7 +146,7 @@ class BringUp:
                 told = time.monotonic()
                 say(f"  … {service.name}: {elapsed(began)}, {reason}")
             self._aborted.wait(POLL_SECONDS)
-        return False
+        return None
 
     def _prepare(self, service: Service, command: tuple[str, ...]) -> None:
         with self._prepared[command]:

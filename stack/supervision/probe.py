@@ -16,8 +16,13 @@ PROBE_SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Probe:
+    """reason: what is missing, for a person; empty when ready. unavailable: this machine cannot offer the service as it
+    is, and waiting will not change that; `reason` says how to mend it.
+    """
+
     ready: bool
-    reason: str  # what is missing, for a person; empty when ready
+    reason: str
+    unavailable: bool = False
 
 
 def probe(topology: Topology, service: Service) -> Probe:
@@ -36,7 +41,10 @@ def probe(topology: Topology, service: Service) -> Probe:
     if reply.status_code == 200:
         return Probe(True, "")
     try:
-        checks = reply.json().get("checks", {})
+        content = reply.json()
+        if content.get("status") == "unavailable":
+            return Probe(False, ": ".join(str(content[part]) for part in ("reason", "mend") if content.get(part)), True)
+        checks = content.get("checks", {})
         faults = [f"{name}: {state}" for name, state in checks.items() if state != "ok"]
     except (ValueError, AttributeError):
         faults = []

@@ -14,7 +14,7 @@ from stack.supervision.daemon import ProcessState, Supervisor
 from stack.supervision.probe import Probe, probe
 from stack.topology import Service, Topology
 
-State = Literal["ready", "starting", "stopped", "failed"]
+State = Literal["ready", "starting", "unavailable", "stopped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class ServiceState:
         return asdict(self)
 
 
-def decide(process: ProcessState | None, ready: bool, restarts: int) -> State:
+def decide(process: ProcessState | None, found: Probe, restarts: int) -> State:
     """The one word for a service, of what supervisord and its readiness say."""
     if process is None or process.state in ("STOPPED", "STOPPING"):
         return "stopped"
@@ -40,7 +40,9 @@ def decide(process: ProcessState | None, ready: bool, restarts: int) -> State:
         return "failed"
     if process.state in ("BACKOFF", "EXITED"):
         return "failed" if restarts >= 3 else "starting"  # it keeps dying: say so before supervisord gives up
-    return "ready" if ready else "starting"
+    if found.unavailable:
+        return "unavailable"  # it runs, and says why it can do nothing on this machine
+    return "ready" if found.ready else "starting"
 
 
 def states(settings: Settings, topology: Topology) -> list[tuple[ServiceState, str]]:
@@ -50,7 +52,7 @@ def states(settings: Settings, topology: Topology) -> list[tuple[ServiceState, s
     with ThreadPoolExecutor(max(1, len(services))) as pool:
         probes = list(pool.map(lambda service: _probe(topology, service, processes.get(service.name)), services))
     return [
-        (_state(settings, topology, service, processes.get(service.name), found.ready), found.reason)
+        (_state(settings, topology, service, processes.get(service.name), found), found.reason)
         for service, found in zip(services, probes, strict=True)
     ]
 
@@ -74,12 +76,12 @@ def _probe(topology: Topology, service: Service, process: ProcessState | None) -
 
 
 def _state(
-    settings: Settings, topology: Topology, service: Service, process: ProcessState | None, ready: bool
+    settings: Settings, topology: Topology, service: Service, process: ProcessState | None, found: Probe
 ) -> ServiceState:
     again = restarts(settings, service.name)
     pid = process.pid if process else None
     port = topology.port(service.name)
-    return ServiceState(service.name, service.node, port, decide(process, ready, again), pid, again)
+    return ServiceState(service.name, service.node, port, decide(process, found, again), pid, again)
 
 
 def _orphans(settings: Settings) -> dict[str, ProcessState]:

@@ -55,6 +55,7 @@ class ScriptedEngine:
         self.release = asyncio.Event()  # ends a slow start
         self.failure: EngineFailed | None = None  # how it ends
         self.can_sleep = False
+        self.private_bytes = 0
         self._died = asyncio.Event()
         self._script = script
         self._runner: web.AppRunner | None = None
@@ -101,7 +102,7 @@ class ScriptedEngine:
         raise NotImplementedError
 
     def measure(self) -> Measurement:
-        return Measurement(0, 0)
+        return Measurement(self.private_bytes, self.private_bytes)
 
 
 Script = Callable[[ScriptedEngine, web.Request], Awaitable[web.StreamResponse]]
@@ -113,6 +114,7 @@ class Launcher:
         self.script = script
         self.engines: list[ScriptedEngine] = []
         self.slow_start = False
+        self.engine_bytes = 0  # that each new engine is measured to hold
 
     def prepare(self) -> list[int]:
         return []
@@ -126,6 +128,7 @@ class Launcher:
     async def launch(self, entry: ModelEntry) -> ScriptedEngine:
         engine = ScriptedEngine(entry, self.folder / f"{len(self.engines)}", self.script)
         engine.slow_start = self.slow_start
+        engine.private_bytes = self.engine_bytes
         self.engines.append(engine)
         return engine
 

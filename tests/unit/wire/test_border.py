@@ -50,7 +50,8 @@ def application(settings: Settings, secrets: Secrets | None) -> FastAPI:
         service="chat-api",
         settings=settings,
         secrets=secrets,
-        allowed={"frontend", "operator"},
+        allowed={"frontend", "operator", "sandbox"},
+        confined={"sandbox": ("/api/raw",)},
         readiness=readiness,
     )
 
@@ -193,3 +194,16 @@ async def test_beyond_this_machine_a_key_is_asked_for(tmp_path: Path) -> None:
         assert (await ask({"x-api-key": frontend})).json()["who"] == "frontend"
         assert (await client.get("/health/live")).status_code == 200
         assert (await client.get("/metrics")).status_code == 401
+
+
+async def test_a_confined_key_opens_its_own_paths_and_no_others(tmp_path: Path) -> None:
+    (tmp_path / "topology.toml").write_text(PUBLIC)
+    settings = Settings(home=tmp_path, topology=tmp_path / "topology.toml")
+    secrets = ensure_secrets(settings)
+    key = {"x-api-key": secrets.sandbox_key.get_secret_value()}
+    transport = httpx.ASGITransport(application(settings, secrets))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=key) as client:
+        assert (await client.post("/api/raw", content=b"four")).json() == 4
+        refused = await client.post("/api/ask", json={"message": "hola"})
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        assert (await client.get("/metrics")).status_code == 403

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -11,6 +13,7 @@ from models_node.residency import events as e
 from models_node.residency.core import Core
 from models_node.residency.decide import Priority, State
 from models_node.residency.limits import ResidencyLimits
+from models_node.residency.slots import residence_seconds
 from tests.unit.models_node.residency.core_house import GIB, entry
 
 BUDGET = 8 * GIB
@@ -22,6 +25,7 @@ ENTRIES = (
     entry("d", 7, max_concurrent=2),
     entry("e", 1, max_concurrent=2),
 )
+HOLDERS = ("sandboxes", "others")
 MEMORY = {each.id: each.memory_bytes for each in ENTRIES}
 LIMITS = ResidencyLimits(
     BUDGET, queue_limit=24, queue_timeout_seconds=10_000.0, patience_seconds=20.0, batch_ageing_seconds=30.0
@@ -30,7 +34,8 @@ models = st.sampled_from(MODELS)
 
 
 class Node(RuleBasedStateMachine):
-    """`alive` is what is really in memory; `taken` the tickets that were granted and are not over."""
+    """`alive` is what is really in memory; `taken` the tickets that were granted and are not over; `asking` what
+    holders asked for and were not answered."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,11 +51,30 @@ class Node(RuleBasedStateMachine):
         self.taken: dict[int, tuple[str, int]] = {}
         self.outcomes: dict[int, int] = {}
         self.unloads: set[int] = set()
+        self.asking: dict[int, e.Hold] = {}
+        self.most_bytes = BUDGET  # that may be charged: more only where a holder had taken its memory already
         self.real: dict[str, int] = {}  # bytes that each model really takes: less than estimated, and always the same
 
     def tell(self, event: e.Event) -> None:
-        for effect in self.core.handle(event, self.now):
+        ledger = self.core.ledger
+        before = ledger.holders
+        effects = self.core.handle(event, self.now)
+        if isinstance(event, e.Hold) and event.in_use:
+            self.most_bytes = max(BUDGET, ledger.held_bytes)
+        assert ledger.held_bytes <= self.most_bytes
+        self.most_bytes = max(BUDGET, ledger.held_bytes)
+        self.holdings_change_by_what_is_told(before, effects, event)
+        for effect in effects:
             self.carry_out(effect, event)
+
+    def holdings_change_by_what_is_told(
+        self, before: Mapping[str, int], effects: list[e.Effect], event: e.Event
+    ) -> None:
+        told = {self.asking[held.asker].holder for held in effects if isinstance(held, e.Held)}
+        told |= {silent.holder for silent in effects if isinstance(silent, e.HolderSilent)}
+        told |= {event.holder} if isinstance(event, e.HolderLeft) else set()
+        after = self.core.ledger.holders
+        assert all(before.get(holder) == after.get(holder) for holder in HOLDERS if holder not in told)
 
     def carry_out(self, effect: e.Effect, cause: e.Event) -> None:
         match effect:
@@ -83,6 +107,8 @@ class Node(RuleBasedStateMachine):
                 self.sleeping[model] = "waking"
             case e.Unloaded(asker):
                 self.unloads.remove(asker)
+            case e.Held(asker) | e.HoldRefused(asker):
+                del self.asking[asker]
             case _:
                 pass
 
@@ -116,6 +142,33 @@ class Node(RuleBasedStateMachine):
         self.next_ticket += 1
         self.unloads.add(self.next_ticket)
         self.tell(e.Unload(model, self.next_ticket))
+
+    # others that hold memory
+
+    @rule(
+        holder=st.sampled_from(HOLDERS), quarters=st.integers(0, 36), in_use=st.booleans(),
+        ttl=st.sampled_from([20.0, 1000.0]),
+    )  # fmt: skip
+    def hold(self, holder: str, quarters: int, in_use: bool, ttl: float) -> None:
+        self.next_ticket += 1
+        asked = e.Hold(self.next_ticket, holder, quarters * GIB // 4, in_use, ttl)
+        self.asking[self.next_ticket] = asked
+        held = self.core.ledger.held_by(holder)
+        self.tell(asked)
+        if in_use or asked.bytes_ <= held:
+            assert self.next_ticket not in self.asking, "this needs no room: it is answered at once"
+
+    @precondition(lambda self: self.asking)
+    @rule(data=st.data())
+    def abandon(self, data: st.DataObject) -> None:
+        asker = data.draw(st.sampled_from(sorted(self.asking)))
+        del self.asking[asker]
+        self.tell(e.HoldAbandoned(asker))
+
+    @rule(holder=st.sampled_from(HOLDERS))
+    def leave_memory(self, holder: str) -> None:
+        self.tell(e.HolderLeft(holder))
+        assert self.core.ledger.held_by(holder) == 0
 
     # engines
 
@@ -178,8 +231,16 @@ class Node(RuleBasedStateMachine):
     # what must hold
 
     @invariant()
-    def what_is_charged_stays_within_the_budget(self) -> None:
-        assert self.core.ledger.held_bytes <= BUDGET
+    def nobody_waits_for_memory_longer_than_he_may(self) -> None:
+        assert not self.asking or self.core.holders.growing
+        assert all(due > self.now for due in self.core.holders.due())
+
+    @invariant()
+    def beyond_the_budget_no_idle_model_is_kept(self) -> None:
+        if self.core.ledger.free_bytes < 0 and not self.dying | set(self.sleeping):
+            for model in set(self.alive) - self.loading:
+                slot = self.core.slots[model]
+                assert not slot.idle or self.now < slot.load_ended + residence_seconds(slot, LIMITS)
 
     @invariant()
     def whatever_is_in_memory_is_charged(self) -> None:
@@ -209,6 +270,9 @@ class Node(RuleBasedStateMachine):
             if not waiting & set(self.open):
                 break
             self.now += 5
+            if round_ == 0:  # nothing can be had of what others hold for good
+                for holder in HOLDERS:
+                    self.tell(e.HolderLeft(holder))
             self.settle_engines()
             for model in sorted(set(self.alive) - self.dying):  # a steady stream for what is loaded
                 if round_ % 2 and sum(of == model for of in self.open.values()) < 2:
@@ -220,6 +284,9 @@ class Node(RuleBasedStateMachine):
         assert not waiting & set(self.open), f"starved: {self.told()}"
         self.tell(e.Shutdown())
         assert not self.open
+        assert not self.asking
+        for holder in HOLDERS:
+            self.tell(e.HolderLeft(holder))
         for model in sorted(self.dying):
             self.tell(e.Gone(model, self.alive.pop(model)))
         assert not self.alive, self.told()

@@ -142,6 +142,11 @@ def test_growth_beyond_the_budget_is_mended_first() -> None:
     assert planned(residents, -1) == Plan(evict=("a",))
 
 
+def test_beyond_the_budget_every_idle_model_goes_even_if_that_is_not_enough() -> None:
+    residents = [ready("a"), ready("b", in_flight=1), ready("c", memory=1)]
+    assert planned(residents, -5) == Plan(evict=("a", "c"))
+
+
 def test_beyond_the_budget_models_at_work_are_drained_for_one_that_has_waited_too_long() -> None:
     residents = [ready("a", in_flight=1), ready("b", in_flight=1, value=5), wanted("c", 1.0)]
     assert planned(residents, -1, now=5) == Plan()
