@@ -87,7 +87,9 @@ def _libseccomp() -> Finding:
 def _user_namespaces(machine: Machine) -> Finding:
     """Tried as the template will be: without privileges."""
     become = ["setpriv", f"--reuid={_TRIED_AS}", f"--regid={_TRIED_AS}", "--clear-groups"]
-    said = machine.run([*(become if machine.privileged else []), "unshare", "--user", "--net", "--pid", "--fork", "true"])
+    said = machine.run(
+        [*(become if machine.privileged else []), "unshare", "--user", "--net", "--pid", "--fork", "true"]
+    )
     return Finding(
         f"user namespaces are open to a user without privileges{f': {said}' if said else ''}",
         said is None,
@@ -106,7 +108,9 @@ def _namespace_mend(machine: Machine) -> str:
         return "sysctl -w kernel.unprivileged_userns_clone=1, kept in /etc/sysctl.d/"
     if machine.sysctl("user/max_user_namespaces") == "0":
         return "sysctl -w user.max_user_namespaces=10000, kept in /etc/sysctl.d/"
-    return "a container's own filter may forbid them: run this node on the host, or with --security-opt seccomp=unconfined"
+    return (
+        "a container's own filter may forbid them: run this node on the host, or with --security-opt seccomp=unconfined"
+    )
 
 
 def _cgroups(name: str) -> Finding:

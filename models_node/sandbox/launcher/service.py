@@ -163,7 +163,9 @@ class Service:
 
     def _marks(self) -> dict[str, str]:
         """What finds the stack's processes when all else fails: `stack.processes`."""
-        return {name: value for name, value in os.environ.items() if name in ("CAPIBARA6_STACK_ID", "CAPIBARA6_SERVICE")}
+        return {
+            name: value for name, value in os.environ.items() if name in ("CAPIBARA6_STACK_ID", "CAPIBARA6_SERVICE")
+        }
 
     def _say_unavailable(self, reason: str, mend: str) -> None:
         log.warning("sandboxes are unavailable: %s (%s)", reason, mend)

@@ -107,7 +107,9 @@ def test_one_process_that_eats_memory_is_ended_and_said_to_be(node: Node, sandbo
 def test_many_processes_that_eat_memory_together_are_ended(node: Node, sandbox: Sandbox) -> None:
     code = "python -c \"x = bytearray(200 << 20); x[::4096] = b'1' * len(x[::4096]); import time; time.sleep(30)\""
     with others_are_served(node):
-        result = sandbox.run_code(f"import subprocess\nfor p in [subprocess.Popen({code!r}, shell=True) for _ in range(8)]: print(p.wait())")
+        result = sandbox.run_code(
+            f"import subprocess\nfor p in [subprocess.Popen({code!r}, shell=True) for _ in range(8)]: print(p.wait())"
+        )
     codes = [int(line) for line in "".join(result.logs.stdout).split()]
     assert result.error is not None or any(code != 0 for code in codes)
     usage = sandbox.get_metrics()
@@ -385,7 +387,9 @@ def test_a_made_up_sandbox_is_not_found(node: Node) -> None:
         Sandbox.connect("nosuchsandbox", **node.options())
 
 
-def test_uploads_that_trickle_hold_up_nobody(tmp_path_factory: pytest.TempPathFactory, node: Node, sandbox: Sandbox) -> None:
+def test_uploads_that_trickle_hold_up_nobody(
+    tmp_path_factory: pytest.TempPathFactory, node: Node, sandbox: Sandbox
+) -> None:
     """Thirty that send one byte and wait: each is cut off in the end, others are served meanwhile."""
     held = []
     head = (

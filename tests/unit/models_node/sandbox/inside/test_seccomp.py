@@ -64,7 +64,18 @@ def decided(request: pytest.FixtureRequest) -> Filter:
 
 
 def test_what_programs_live_on_is_allowed(decided: Filter) -> None:
-    for call in ("read", "write", "openat", "mmap", "execve", "exit_group", "futex", "epoll_pwait", "getrandom", "wait4"):
+    for call in (
+        "read",
+        "write",
+        "openat",
+        "mmap",
+        "execve",
+        "exit_group",
+        "futex",
+        "epoll_pwait",
+        "getrandom",
+        "wait4",
+    ):
         assert decided(call) == ALLOW, call
 
 

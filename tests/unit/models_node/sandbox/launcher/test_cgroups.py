@@ -22,7 +22,9 @@ def version1(root: Path, controllers: str = "memory pids cpu cpuacct", own: str 
     return "\n".join(lines), "\n".join(paths)
 
 
-def version2(root: Path, controllers: str = "cpu memory pids", own: str = "/system.slice/c6.service") -> tuple[str, str]:
+def version2(
+    root: Path, controllers: str = "cpu memory pids", own: str = "/system.slice/c6.service"
+) -> tuple[str, str]:
     folder = root / own.lstrip("/")
     for parent in (root, folder, folder / "c6", root / "c6"):
         parent.mkdir(parents=True, exist_ok=True)
