@@ -157,7 +157,6 @@ class StandInLauncher:
         self.words: str | None = None
         self.most = 0
         self.memory_bytes = 90 * MIB
-        self.starting = False
         self._callback: Callable[[str, str], None] | None = None
 
     async def create(self, sandbox_id: str, listener: socket.socket, *, egress: bool) -> socket.socket | None:
@@ -180,6 +179,9 @@ class StandInLauncher:
 
     async def usage(self, sandbox_id: str) -> Usage | None:
         return Usage(self.memory_bytes, 1.5, 3) if sandbox_id in self.agents else None
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Nothing changes here that a test does not make happen."""
 
     def on_exit(self, callback: Callable[[str, str], None]) -> None:
         self._callback = callback
