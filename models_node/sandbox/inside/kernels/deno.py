@@ -62,7 +62,9 @@ class DenoKernel:
     def execute(self, code: str, envs: dict[str, str]) -> None:
         """Runs `code`, telling what comes of it as it comes."""
         if envs:
-            self._run(f"Object.entries({json.dumps(envs)}).forEach(([k, v]) => Deno.env.set(k, v)); void 0;", quiet=True)
+            self._run(
+                f"Object.entries({json.dumps(envs)}).forEach(([k, v]) => Deno.env.set(k, v)); void 0;", quiet=True
+            )
         self._run(code, quiet=False)
 
     def end(self) -> None:

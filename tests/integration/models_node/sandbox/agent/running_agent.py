@@ -39,9 +39,7 @@ class RunningAgent:
     def __init__(self, home: Path, *options: str) -> None:
         self.home = home
         command = [*ISOLATION, sys.executable, "-m", "models_node.sandbox.inside.agent", "--port", "0"]
-        self._process = subprocess.Popen(
-            [*command, "--home", str(home), *options], stdout=subprocess.PIPE, text=True
-        )
+        self._process = subprocess.Popen([*command, "--home", str(home), *options], stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         self.url = f"http://127.0.0.1:{int(line.strip().rstrip(')').rsplit(',', 1)[1])}"

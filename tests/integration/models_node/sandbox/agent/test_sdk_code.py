@@ -80,7 +80,9 @@ def test_await_and_magics_work_at_the_top_level(sandbox: Sandbox) -> None:
 
 
 def test_a_figure_is_a_png_with_its_data(sandbox: Sandbox) -> None:
-    code = "import matplotlib.pyplot as plt\nplt.plot([1, 2, 3], [4, 5, 6], label='line')\nplt.title('Title')\nplt.show()"
+    code = (
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2, 3], [4, 5, 6], label='line')\nplt.title('Title')\nplt.show()"
+    )
     execution = sandbox.run_code(code)
     assert execution.error is None
     (shown,) = [result for result in execution.results if result.png]
