@@ -118,6 +118,7 @@ def _become_child(main: Callable[[], NoReturn], keep: Sequence[int]) -> NoReturn
 def _close_all_but(keep: Sequence[int]) -> None:
     low = 0
     for descriptor in keep:
-        os.closerange(low, descriptor)
+        if low < descriptor:  # Python takes an empty range from 0 for one without an end
+            os.closerange(low, descriptor)
         low = descriptor + 1
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))

@@ -160,8 +160,10 @@ class Command:
             self._stdin = None
 
     def resize(self, rows: int, columns: int) -> None:
-        """The terminal's new size."""
-        set_size(self._outputs["pty"], rows, columns)
+        """The terminal's new size; of one that its processes have closed, nothing."""
+        descriptor = self._outputs.get("pty")
+        if descriptor is not None:
+            set_size(descriptor, rows, columns)
 
     async def _writable(self, descriptor: int, limit_seconds: float) -> None:
         writable = asyncio.Event()

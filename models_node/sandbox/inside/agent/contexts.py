@@ -131,11 +131,24 @@ class Context:
 
     async def _answer(self, execution: Execution) -> None:
         try:
-            await self._run(execution)
+            kernel = await self._live_kernel()
+        except NotReady as error:
+            if self._restarting:
+                # The restart took the kernel away while it was starting: after it, this is next.
+                self._queue.insert(1, execution)
+                return
+            execution.verdict("KernelNotReady", str(error))
+            execution.finish()
+            return
+        except asyncio.CancelledError:
+            execution.verdict("ContextClosed", "the context was removed before this code ran")
+            execution.finish()
+            raise
+        try:
+            await self._run(kernel, execution)
         except Exception as error:  # this task serves every later execution too
             execution.verdict("InternalError", repr(error))
-            if self._kernel is not None:
-                self._kernel.kill()
+            kernel.kill()
         finally:
             execution.finish()
 
@@ -172,12 +185,7 @@ class Context:
             raise NotReady(f"the {self.language} kernel did not start") from error
         return kernel
 
-    async def _run(self, execution: Execution) -> None:
-        try:
-            kernel = await self._live_kernel()
-        except NotReady as error:
-            execution.verdict("KernelNotReady", str(error))
-            return
+    async def _run(self, kernel: Kernel, execution: Execution) -> None:
         run = _Run(execution)
         kernel.listen(run)
         try:

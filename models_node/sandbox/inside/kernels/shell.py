@@ -7,6 +7,8 @@ kernel gives it its channel.
 import builtins
 import subprocess
 import sys
+import tempfile
+import warnings
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -85,7 +87,10 @@ def make_shell() -> KernelShell:
     config.HistoryManager.enabled = False
     config.InteractiveShell.colors = "nocolor"
     config.InteractiveShell.cache_size = 100
-    shell: KernelShell = KernelShell.instance(config=config)
+    # IPython wants a folder for its profile; nothing is kept there, and the home may not be writable yet.
+    with tempfile.TemporaryDirectory(prefix="ipython-") as folder:
+        shell: KernelShell = KernelShell.instance(config=config, ipython_dir=folder)
+    warnings.filterwarnings("ignore", message="To exit: use")
     formatter = shell.display_formatter
     if formatter is not None:
         install_formats(formatter)

@@ -12,6 +12,7 @@ import pytest
 from running_agent import ISOLATION, RunningAgent, wait_for
 
 Event = dict[str, object]
+UNENDED = b"--b\r\ncontent-disposition: form-data; name=file; filename=a\r\n\r\nx"
 
 
 def error_of(events: list[Event]) -> Event:
@@ -117,7 +118,9 @@ def test_what_a_cell_leaves_running_does_not_hold_its_end(agent: RunningAgent) -
 
 
 def test_a_child_that_user_code_forks_does_not_answer_for_the_kernel(agent: RunningAgent) -> None:
-    events = agent.execute("import os\nchild = os.fork()\nprint('child' if child == 0 else 'parent')\nif child: os.wait()")
+    events = agent.execute(
+        "import os\nchild = os.fork()\nprint('child' if child == 0 else 'parent')\nif child: os.waitpid(child, 0)"
+    )
     assert sorted(text_of(events).split()) == ["child", "parent"]
     assert text_of(agent.execute("print('once')")) == "once\n"
 
@@ -139,15 +142,41 @@ def test_fifty_executions_wait_their_turn_in_one_context(agent: RunningAgent) ->
 
 def test_a_restart_ends_what_runs_and_lets_the_rest_run(agent: RunningAgent) -> None:
     context = agent.context()
-    with ThreadPoolExecutor(2) as pool:
-        running = pool.submit(agent.execute, "print('on', flush=True)\nwhile True: pass", context_id=context)
+    body = {"code": "print('on', flush=True)\nwhile True: pass", "context_id": context}
+    with ThreadPoolExecutor(1) as pool, agent.http.stream("POST", "/execute", json=body) as running:
+        lines = running.iter_lines()
+        next(lines)
         waiting = pool.submit(agent.execute, "print('after')", context_id=context)
-        wait_for(lambda: running.running() or waiting.running(), 10)
         assert agent.http.post(f"/contexts/{context}/restart").status_code == 204
-        first, second = running.result(30), waiting.result(30)
-    if first[-2]["type"] == "error":  # it had begun
-        assert first[-2]["name"] == "KernelRestarted"
-    assert text_of(second) == "after\n"
+        assert error_of([json.loads(line) for line in lines])["name"] == "KernelRestarted"
+        assert text_of(waiting.result(30)) == "after\n"
+
+
+def test_a_restart_while_a_kernel_starts_loses_no_execution(agent: RunningAgent) -> None:
+    for _ in range(5):
+        context = agent.context()
+        with ThreadPoolExecutor(2) as pool:
+            restarted = pool.submit(agent.http.post, f"/contexts/{context}/restart")
+            ran = pool.submit(agent.execute, "print(1)", context_id=context)
+            assert restarted.result(30).status_code == 204
+            events = ran.result(30)
+        assert text_of(events) == "1\n" or error_of(events)["name"] == "KernelRestarted"
+
+
+def test_a_context_that_is_removed_ends_what_runs_and_waits(agent: RunningAgent) -> None:
+    context = agent.context()
+    body = {"code": "print('on', flush=True)\nwhile True: pass", "context_id": context}
+    with ThreadPoolExecutor(1) as pool, agent.http.stream("POST", "/execute", json=body) as running:
+        lines = running.iter_lines()
+        next(lines)
+        waiting = pool.submit(agent.execute, "print('after')", context_id=context)
+        removed = agent.http.delete(f"/contexts/{context}")
+        assert removed.status_code == 204
+        assert error_of([json.loads(line) for line in lines])["name"] == "ContextClosed"
+    try:
+        assert error_of(waiting.result(30))["name"] == "ContextClosed"
+    except AssertionError:
+        assert "404" in str(waiting.exception()) or "not found" in str(waiting.exception())
 
 
 def test_a_client_that_leaves_ends_its_execution(agent: RunningAgent) -> None:
@@ -208,7 +237,7 @@ def test_an_upload_whose_client_leaves_leaves_nothing(tight: RunningAgent) -> No
         ({"content-type": "text/plain"}, b"x", 400),
         ({"content-type": "multipart/form-data"}, b"x", 400),
         ({"content-type": "multipart/form-data; boundary=b"}, b"nonsense", 400),
-        ({"content-type": "multipart/form-data; boundary=b"}, b"--b\r\ncontent-disposition: form-data; name=file; filename=a\r\n\r\nx", 400),
+        ({"content-type": "multipart/form-data; boundary=b"}, UNENDED, 400),
         ({"content-type": "application/octet-stream", "content-encoding": "gzip"}, b"nonsense", 400),
         ({"content-type": "application/octet-stream", "content-encoding": "br"}, b"x", 400),
     ],
@@ -221,11 +250,9 @@ def test_malformed_uploads_are_refused_and_leave_nothing(
     assert list(tight.home.iterdir()) == []
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(agent: RunningAgent) -> None:
-    response = agent.http.post("/files?path=/dev/full/x", content=b"x")
-    assert response.status_code == 400
-    response = agent.http.post("/execute", content=b"no json")
-    assert response.status_code == 400
+def test_a_body_that_is_no_json_is_refused(agent: RunningAgent) -> None:
+    for content in (b"no json", b"[1]", b'{"code": 1}', b'{"code": "1", "env_vars": {"A=B": "x"}}'):
+        assert agent.http.post("/execute", content=content).status_code == 400
 
 
 def test_environment_from_init_reaches_code_and_commands(tight: RunningAgent) -> None:
