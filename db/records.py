@@ -36,6 +36,13 @@ class NewRun:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnedRun:
+    id: uuid.UUID
+    owner: str
+    conversation_id: uuid.UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class StepRecord:
     id: uuid.UUID
     name: str

@@ -18,6 +18,8 @@ _COLUMNS = (
     Run.first_token_ms, Run.total_ms, Run.error_code, Run.error_detail, Run.created_at, Run.started_at, Run.ended_at,
 )  # fmt: skip
 
+BATCH = "code-batch"  # worked on by another process (`db.batches`)
+
 
 class Runs:
     def __init__(self, database: Database) -> None:
@@ -81,7 +83,12 @@ class Runs:
         """Marks as `crashed` the open runs of this stack's earlier processes. Returns their ids."""
         rows = await self._database.rows(
             update(Run)
-            .where(Run.stack_id == stack_id, Run.instance_id != instance_id, Run.status.in_(OPEN_STATUSES))
+            .where(
+                Run.stack_id == stack_id,
+                Run.instance_id != instance_id,
+                Run.status.in_(OPEN_STATUSES),
+                Run.kind != BATCH,
+            )
             .values(
                 status="crashed",
                 error_code="process_lost",
@@ -106,6 +113,7 @@ class Runs:
             .where(
                 Run.stack_id == stack_id,
                 Run.flow_recorded_at.is_(None),
+                Run.kind != BATCH,
                 Run.status.not_in(OPEN_STATUSES),
                 Run.created_at > since,
             )

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from db.records import FileRecord, FinishedRun, NewRun, RunStatus
+from db.records import FileRecord, FinishedRun, NewRun, OwnedRun, RunStatus
 from flows.code_events import (
     CodeAccount,
     CodeEvent,
@@ -36,9 +36,8 @@ from flows.errors import code_timeout, conversation_busy, too_many_waiting
 from flows.file_store import NewFile, media_type_of, one_chunk
 from flows.sandbox import Entry, Executed, Listener, RawResult, Sandbox, Sandboxes, TextStream, Wanted
 from flows.steps import Effect, Steps, T
-from flows.work import Performed, Sink, Span
+from flows.work import Performed, Sink, Span, finished_run
 from wire.errors import ApiError, TooLarge
-from wire.ids import uuid7
 
 OPEN, UPLOAD, RUN, COLLECT = "open_sandbox", "upload_files", "run_code", "collect_files"
 NEW_SANDBOX = "The sandbox of this conversation had ended: this is a new one, without earlier variables and files."
@@ -146,28 +145,8 @@ class CodeWork:
         return Performed("completed")
 
     def finished(self, run: NewRun, status: RunStatus, error: ApiError | None, span: Span) -> FinishedRun:
-        return FinishedRun(
-            id=run.id,
-            owner=run.owner,
-            conversation_id=run.conversation_id,
-            status=status,
-            message_id=uuid7(),
-            content="",
-            complete=status == "completed",
-            model=None,
-            route=None,
-            prompt_tokens=None,
-            completion_tokens=None,
-            queue_ms=None,
-            load_ms=None,
-            first_token_ms=None,
-            total_ms=span.total_ms,
-            error_code=error.code if error else None,
-            error_detail=error.detail if error else None,
-            started_at=self.account.started_at,
-            ended_at=span.ended_at,
-            steps=tuple(self.account.steps),
-        )
+        owned = OwnedRun(run.id, run.owner, run.conversation_id)
+        return finished_run(owned, self.account, status, error, span)
 
 
 @dataclass(slots=True)

@@ -118,3 +118,13 @@ def sandbox_full(words: str) -> ApiError:
 
 def sandbox_failed(words: str) -> ApiError:
     return UpstreamFailed(f"The sandbox failed: {words}", code="sandbox_failed")
+
+
+def batch_failed(words: str) -> ApiError:
+    return UpstreamFailed(words, code="batch_failed")
+
+
+def prefect_unavailable() -> ApiError:
+    return Unavailable(
+        "Prefect cannot be reached; batches wait for it.", code="prefect_unavailable", retry_after_seconds=5
+    )

@@ -12,7 +12,7 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import FlowRunCreate
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.states import Pending, to_state_create
+from prefect.states import Cancelling, Pending, to_state_create
 
 from flows.flow_runs import FLOWS
 
@@ -93,6 +93,30 @@ class PrefectApi:
 
     async def force_state(self, flow_run_id: uuid.UUID, state: State[Any]) -> None:
         await self._client.set_flow_run_state(flow_run_id, state, force=True)
+
+    async def schedule_batch(self, deployment: str, run_id: uuid.UUID) -> uuid.UUID:
+        """A flow run of a deployment (`flow/name`), whose worker takes it when a place is free. Returns its id."""
+        found = await self._client.read_deployment_by_name(deployment)
+        flow_run = await self._client.create_flow_run_from_deployment(
+            found.id,
+            parameters={"run_id": str(run_id)},
+            name=f"code-batch-{run_id}",
+            tags=["capibara6", f"run:{run_id}"],  # not the stack's: a chat API that starts would sweep it
+            idempotency_key=str(run_id),
+        )
+        return flow_run.id
+
+    async def cancel(self, flow_run_id: uuid.UUID) -> None:
+        """Asks whoever runs it to stop it."""
+        await self._client.set_flow_run_state(flow_run_id, Cancelling())
+
+    async def ended_among(self, flow_run_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, State[Any]]:
+        """Those of these flow runs that have ended, with their final states."""
+        ids = [str(one) for one in flow_run_ids]
+        found = await self._filter(
+            {"id": {"any_": ids}, "state": {"type": {"any_": ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]}}}
+        )
+        return {flow_run.id: flow_run.state for flow_run in found if flow_run.state is not None}
 
     async def cancelled_among(self, flow_run_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
         """Those of these flow runs that somebody cancelled in Prefect."""

@@ -10,9 +10,12 @@ import logging
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
-from db.records import RunRecord
+from prefect.client.schemas.objects import State
+
+from db.batches import Begun
+from db.records import RunRecord, RunStatus
 from flows.flow_runs import state_of
 from flows.link import Outcome
 from flows.prefect_api import PrefectApi, is_outage
@@ -27,6 +30,14 @@ class RunStore(Protocol):
     """The rows, as asked from the flow thread."""
 
     async def unrecorded(self, since: datetime, limit: int) -> list[RunRecord]: ...
+
+    async def link_flow(self, run_id: uuid.UUID, flow_run_id: uuid.UUID, *, recorded: bool) -> None: ...
+
+
+class BatchStore(Protocol):
+    async def unrecorded_batches(self, limit: int) -> list[Begun]: ...
+
+    async def close_batch(self, run_id: uuid.UUID, status: RunStatus, code: str | None, detail: str | None) -> None: ...
 
     async def link_flow(self, run_id: uuid.UUID, flow_run_id: uuid.UUID, *, recorded: bool) -> None: ...
 
@@ -70,6 +81,23 @@ async def record_missed(api: PrefectApi, store: RunStore, skip: Callable[[uuid.U
     if recorded:
         log.info("recorded missed runs in Prefect", extra={"count": recorded})
     return recorded
+
+
+async def follow_batches(api: PrefectApi, store: BatchStore) -> None:
+    """Closes the batches whose flow run ended without saying so in our rows: cancelled or crashed in Prefect."""
+    waiting = {one.flow_run_id: one.id for one in await store.unrecorded_batches(BATCH) if one.flow_run_id}
+    if not waiting:
+        return
+    for flow_run_id, state in (await api.ended_among(waiting)).items():
+        run_id, status = waiting[flow_run_id], _status_of(state)
+        code, detail = (None, None) if status == "completed" else (f"flow_{status}", state.message)
+        await store.close_batch(run_id, status, code, detail)
+        await store.link_flow(run_id, flow_run_id, recorded=True)
+
+
+def _status_of(state: State[Any]) -> RunStatus:
+    known: dict[str, RunStatus] = {"COMPLETED": "completed", "CANCELLED": "cancelled", "CRASHED": "crashed"}
+    return known.get(state.type.value, "failed")
 
 
 async def _record(api: PrefectApi, run: RunRecord) -> uuid.UUID:

@@ -14,13 +14,16 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from db.records import RunRecord
+from db.batches import Batches, Begun
+from db.records import RunRecord, RunStatus
+from flows.errors import prefect_unavailable
 from flows.link import FlowLink
+from wire.errors import ApiError
 
 if TYPE_CHECKING:  # Prefect takes seconds to import: in the thread, not while the API starts
     from prefect.client.schemas.objects import FlowRun
@@ -60,9 +63,11 @@ class RunnerConfig:
 class FlowRunner:
     """`start` and `stop` it with the API; `attach` a turn's link once tokens flow."""
 
-    def __init__(self, config: RunnerConfig, rows: RunRows) -> None:
+    def __init__(self, config: RunnerConfig, rows: RunRows, batches: Batches | None = None) -> None:
         self._config = config
         self._rows = rows
+        self._batches = batches
+        self._api: PrefectApi | None = None  # of the flow thread's loop
         self._home: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,6 +89,21 @@ class FlowRunner:
     def attach(self, link: FlowLink) -> None:
         """Begins the turn's flow run, if Prefect is there. Returns at once."""
         self._post(link)
+
+    async def ask(self, question: Callable[[PrefectApi], Coroutine[Any, Any, T]], seconds: float) -> T:
+        """Prefect's answer, asked on the flow thread's loop. Raises Unavailable when Prefect is away."""
+        api, loop = self._api, self._loop
+        if api is None or loop is None or loop.is_closed() or self.state != "up":
+            raise prefect_unavailable()
+        asked = asyncio.run_coroutine_threadsafe(question(api), loop)
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.wrap_future(asked)
+        except ApiError:
+            raise
+        except Exception as error:
+            log.warning("Prefect could not be asked", extra={"reason": repr(error)})
+            raise prefect_unavailable() from error
 
     async def stop(self, seconds: float) -> None:
         """Waits, at most that long, until the flow runs of ended turns are closed in Prefect."""
@@ -129,7 +149,7 @@ class FlowRunner:
     async def _serve(self, api: PrefectApi) -> None:
         """Runs flows as they come, until told to stop; then waits for those under way."""
         with self._lock:
-            self._loop = asyncio.get_running_loop()
+            self._loop, self._api = asyncio.get_running_loop(), api
             for link in self._early:
                 self._inbox.put_nowait(link)
         background = [asyncio.create_task(self._keep_in_step(api)), asyncio.create_task(self._watch(api))]
@@ -203,7 +223,7 @@ class FlowRunner:
 
     async def _keep_in_step(self, api: PrefectApi) -> None:
         """Finds Prefect again when it is away; then, and every half minute, records what it missed."""
-        from flows.reconcile import record_missed, sweep
+        from flows.reconcile import follow_batches, record_missed, sweep
 
         swept = False
         while True:
@@ -222,6 +242,7 @@ class FlowRunner:
                     await sweep(api)
                     swept = True
                 await record_missed(api, _RowsFromThread(self), lambda run_id: run_id in self._active)
+                await follow_batches(api, _RowsFromThread(self))
             except Exception as error:
                 self._note(error)
             for _ in range(max(1, round(RECONCILE_SECONDS / self._config.probe_seconds))):
@@ -250,7 +271,7 @@ class FlowRunner:
 
 @dataclass(frozen=True, slots=True)
 class _RowsFromThread:
-    """`flows.reconcile.RunStore` over the API's loop."""
+    """`flows.reconcile.RunStore` and `BatchStore` over the API's loop."""
 
     runner: FlowRunner
 
@@ -260,3 +281,13 @@ class _RowsFromThread:
 
     async def link_flow(self, run_id: uuid.UUID, flow_run_id: uuid.UUID, *, recorded: bool) -> None:
         await self.runner._at_home(self.runner._rows.link_flow(run_id, flow_run_id, recorded=recorded))
+
+    async def unrecorded_batches(self, limit: int) -> list[Begun]:
+        batches = self.runner._batches
+        if batches is None:
+            return []
+        return await self.runner._at_home(batches.unrecorded(self.runner._config.stack_id, limit))
+
+    async def close_batch(self, run_id: uuid.UUID, status: RunStatus, code: str | None, detail: str | None) -> None:
+        if self.runner._batches is not None:
+            await self.runner._at_home(self.runner._batches.close(run_id, status, code=code, detail=detail))

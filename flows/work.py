@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeVar
 
-from db.records import FinishedRun, NewRun, RunStatus, StepRecord
+from db.records import FinishedRun, NewRun, OwnedRun, RunStatus, StepRecord
 from flows.steps import Steps
 from wire.errors import ApiError
 from wire.ids import uuid7
@@ -110,3 +110,29 @@ class Work(Protocol[E_co, A_co]):
     def finished(self, run: NewRun, status: RunStatus, error: ApiError | None, span: Span) -> FinishedRun:
         """The row of its end."""
         ...
+
+
+def finished_run(run: OwnedRun, account: Account, status: RunStatus, error: ApiError | None, span: Span) -> FinishedRun:
+    """The row of the end of a run that says nothing in a conversation."""
+    return FinishedRun(
+        id=run.id,
+        owner=run.owner,
+        conversation_id=run.conversation_id,
+        status=status,
+        message_id=uuid7(),
+        content="",
+        complete=status == "completed",
+        model=None,
+        route=None,
+        prompt_tokens=None,
+        completion_tokens=None,
+        queue_ms=None,
+        load_ms=None,
+        first_token_ms=None,
+        total_ms=span.total_ms,
+        error_code=error.code if error else None,
+        error_detail=error.detail if error else None,
+        started_at=account.started_at,
+        ended_at=span.ended_at,
+        steps=tuple(account.steps),
+    )

@@ -64,6 +64,10 @@ SERVICES: tuple[Service, ...] = (
         "chat-api", "services", 5000, "services", ("-m", "services_node.chat_api"), "/health/ready",
         after=("postgres",), prepare=("-m", "db", "prepare"), stop_seconds=20, url_name="CHAT",
     ),
+    Service(
+        "flow-worker", "services", 4201, "services", ("-m", "flows.worker"), None,
+        after=("prefect-server",), stop_seconds=20, only_loopback=True,
+    ),
 )  # fmt: skip
 
 # Ports that design.md §1 fixes for services that are not built yet: `env` prints their addresses already.

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 from fastapi import FastAPI
 
+from db.batches import Batches
 from db.conversations import Conversations
 from db.engine import Database
 from db.errors import DatabaseUnavailable
@@ -25,6 +26,7 @@ from flows.file_store import FileStore
 from flows.prefect_settings import client_environment
 from flows.runner import FlowRunner, RunnerConfig
 from flows.sandboxes import E2BSandboxes, connection
+from services_node.chat_api import batches as batch_routes
 from services_node.chat_api import chat, code, conversations, files, metrics, runs, status
 from services_node.chat_api.parts import Parts
 from stack.processes import stack_id
@@ -53,7 +55,7 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
     parts = make_parts(settings, secrets)
     app = FastAPI(title="Capibara6 chat", version="0.1.0", lifespan=_life, redoc_url=None)
     app.state.parts = parts
-    for routes in (chat, code, conversations, files, runs, status):
+    for routes in (batch_routes, chat, code, conversations, files, runs, status):
         app.include_router(routes.router)
 
     async def readiness() -> Readiness:
@@ -78,7 +80,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     models = ModelServerClient(topology.url("model-server"), key=key, read_seconds=settings.chat_timeout_seconds)
     database = Database(database_url(settings, secrets))
     this_stack, instance_id = stack_id(settings), uuid7()
-    rows = Runs(database)
+    rows, batches = Runs(database), Batches(database)
     flow_runner = FlowRunner(
         RunnerConfig(
             environment=client_environment(settings, secrets),
@@ -88,6 +90,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
             probe_seconds=settings.prefect_probe_seconds,
         ),
         rows,
+        batches,
     )
     turns = Turns(database)
     limits = RunLimits(
@@ -124,6 +127,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         CodeTools(sandboxes, files, ConversationTurns(), CodeLimits.of(settings)),
         file_rows,
         files,
+        batches,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from db.batches import Batches
 from db.conversations import Conversations
 from db.engine import Database
 from db.files import Files
@@ -38,6 +39,7 @@ class Parts:
     code: CodeTools
     file_rows: Files
     files: FileStore
+    batches: Batches
 
 
 def parts_of(request: Request) -> Parts:

@@ -7,7 +7,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
+from db.batches import KIND
 from db.records import RunStatus
+from services_node.chat_api.batches import cancel_batch
 from services_node.chat_api.paging import decode_cursor, page
 from services_node.chat_api.parts import Parts, owner, parts_of
 from services_node.chat_api.schemas import RunOut, RunPage, RunWithSteps
@@ -45,6 +47,9 @@ async def cancel(run_id: uuid.UUID, request: Request) -> RunWithSteps:
         active = parts.conductor.cancel(run_id, owner())
     except NotFound:
         found = await parts.runs.get(run_id, owner())
+        if found.kind == KIND:
+            await cancel_batch(parts, run_id)
+            return await _story(parts, run_id)
         raise Conflict(f"Run {run_id} is {found.status} already.", code="run_not_active", param="run_id") from None
     await active.ended()
     return await _story(parts, run_id)

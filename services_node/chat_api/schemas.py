@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
 
 from db.records import ConversationRecord, FileRecord, MessageRecord, RunRecord, RunStatus, StepRecord
+from flows.code_told import file_url
 
 MAX_MESSAGES = 200
 Number = Annotated[float, Field(strict=True)]
@@ -197,7 +198,7 @@ class FileOut(BaseModel):
     @classmethod
     def of(cls, record: FileRecord) -> FileOut:
         fields = {name: getattr(record, name) for name in cls.model_fields if name != "url"}
-        return cls(**fields, url=f"/api/files/{record.id}/content")
+        return cls(**fields, url=file_url(record))
 
 
 class FilePage(BaseModel):

@@ -44,6 +44,7 @@ PARTS = (
 
 # What a benchmark needs beside the product: peers to measure against.
 BENCH_ENVIRONMENTS = {"proxy": ("bench",)}
+BENCH_RUNS_IN = {"sandbox": "sandbox"}  # others in `models`
 
 MYPY = (
     ("services", ("stack", "wire", "db", "flows", "services_node")),
@@ -106,9 +107,10 @@ def bench(given: argparse.Namespace) -> int:
         raise ConfigurationError(f"no benchmark is called {name!r}", f"one of: {', '.join(known)}")
     results = settings.home / "bench"
     results.mkdir(parents=True, exist_ok=True)
-    install(settings, ["models", "services", *BENCH_ENVIRONMENTS.get(name, ())])
+    environment = BENCH_RUNS_IN.get(name, "models")
+    install(settings, sorted({environment, "models", "services", *BENCH_ENVIRONMENTS.get(name, ())}))
     command = [
-        str(environment_python(settings, "models")),
+        str(environment_python(settings, environment)),
         "-m",
         f"bench.{name}",
         "--json",

@@ -15,6 +15,9 @@ from stack.processes import stack_id
 from stack.settings import Settings
 from tests.e2e.stack import INSTALL_SECONDS, Stack, copy_repository
 
+# Files whose tests leave the stack down, in the order they come.
+ENDING = ("test_stopping.py", "test_the_readme.py")
+
 
 def interrupt_installation(stack: Stack) -> None:
     process = stack.popen("up", "--detach", stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
@@ -30,7 +33,7 @@ def interrupt_installation(stack: Stack) -> None:
 
 @pytest.fixture(scope="session")
 def installed() -> Iterator[Stack]:
-    """The copy, its environments made by a first `up`, and stopped again. Its folder is closed to other users.
+    """The copy, its environments made by a first `up`, which is left running. Its folder is closed to other users.
 
     That first `up` is interrupted in the middle of installing and run again: an interrupted install goes on.
     """
@@ -40,7 +43,6 @@ def installed() -> Iterator[Stack]:
     try:
         interrupt_installation(stack)
         stack.ok("up", "--detach", seconds=INSTALL_SECONDS)
-        stack.ok("down")
         yield stack
     finally:
         stack.run("down", seconds=120)
@@ -58,7 +60,12 @@ def stack(installed: Stack) -> Stack:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Installing and loading models take minutes on two cores; the steps inside have limits of their own."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent):
-            item.add_marker(pytest.mark.timeout(1500))
+    """Installing and loading models take minutes on two cores; the steps inside have limits of their own.
+
+    A start of the whole stack takes half a minute there, so tests that need it running come before those that end it.
+    """
+    ours = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(1500))
+    last = {name: place for place, name in enumerate(ENDING, 1)}
+    items[:] = [item for item in items if item not in ours] + sorted(ours, key=lambda item: last.get(item.path.name, 0))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.stack import MODEL_SECONDS, SERVICES, Stack, eventually
+from tests.e2e.stack import SERVICES, Stack, eventually
 
 LONG = "Write a very long story about the sea, with many chapters."
 
@@ -197,43 +195,6 @@ def test_a_killed_chat_api_leaves_no_run_open(stack: Stack) -> None:
         return {flow["state"]["type"] for flow in found}
 
     eventually(lambda: flow_states() == {"CRASHED"}, 30, "Prefect's flow run is closed as crashed")
-
-
-def test_a_taken_port_is_named_and_nothing_is_half_started(stack: Stack) -> None:
-    stack.ok("down")
-    with socket.create_server(("127.0.0.1", 8082 + stack.port_offset)):
-        done = stack.run("up", "--detach")
-    assert done.returncode == 5
-    assert f"model-server needs port {8082 + stack.port_offset}, held by process" in done.stderr
-    assert "CAPIBARA6_PORT_OFFSET" in done.stderr
-    stack.leaves_nothing()
-
-
-def test_ctrl_c_during_up_stops_what_was_started(stack: Stack) -> None:
-    stack.ok("down")
-    process = stack.popen("up", stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "ready on port" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "stopping what was started" in told
-    stack.leaves_nothing()
-
-
-def test_down_leaves_nothing_also_after_the_supervisor_was_killed(stack: Stack) -> None:
-    asking = threading.Thread(target=lambda: stack.run("chat", "Hello", seconds=MODEL_SECONDS))
-    asking.start()
-    eventually(stack.engines, 30, "an engine is being loaded")
-    supervisor = int((stack.home / "run" / "supervisord.pid").read_text())
-    psutil.Process(supervisor).kill()
-    states = stack.status()
-    assert states["chat-api"]["pid"], "services that outlived their supervisor are still seen"
-    stack.ok("down")
-    stack.leaves_nothing()
-    asking.join(60)
 
 
 def test_a_service_on_the_wrong_node_refuses(stack: Stack, tmp_path: Path) -> None:

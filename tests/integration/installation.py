@@ -18,13 +18,21 @@ from typing import Any, TypeVar
 import httpx
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-PORTS = {"postgres": 5433, "prefect-server": 4200, "model-server": 8082, "sandbox-gateway": 8086, "chat-api": 5000}
+PORTS = {
+    "postgres": 5433,
+    "prefect-server": 4200,
+    "model-server": 8082,
+    "sandbox-gateway": 8086,
+    "chat-api": 5000,
+    "flow-worker": 4201,
+}
 COMMANDS = {
     "postgres": ["-m", "db.embedded"],
     "prefect-server": ["-m", "flows.prefect_server"],
     "model-server": [str(REPOSITORY / "tests" / "integration" / "fake_models.py")],
     "sandbox-gateway": [str(REPOSITORY / "tests" / "integration" / "fake_sandboxes.py")],
     "chat-api": ["-m", "services_node.chat_api"],
+    "flow-worker": ["-m", "flows.worker"],
 }
 
 FAKES = ("model-server", "sandbox-gateway")  # programs of the tests, which are told their port
@@ -142,7 +150,7 @@ class Installation:
         eventually(lambda: httpx.get(ready).json()["checks"]["prefect"] == "ok", 60, "the chat API has found Prefect")
 
     def close(self) -> None:
-        for service in ("chat-api", "prefect-server", "sandbox-gateway", "model-server", "postgres"):
+        for service in ("flow-worker", "chat-api", "prefect-server", "sandbox-gateway", "model-server", "postgres"):
             process = self.processes.pop(service, None)
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGINT if service == "postgres" else signal.SIGTERM)

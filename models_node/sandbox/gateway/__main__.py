@@ -27,7 +27,9 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
         raise ConfigurationError(f"{LAUNCHER_DESCRIPTOR} is missing", "start it with `python -m models_node.sandbox`")
     topology = load_topology(settings)
     ledger = NodeMemoryClient(
-        topology.url("model-server"), key=secrets.sandbox_key.get_secret_value(), read_seconds=LEDGER_SECONDS
+        f"http://{topology.local_host('model-server')}:{topology.port('model-server')}",
+        key=secrets.sandbox_key.get_secret_value(),
+        read_seconds=LEDGER_SECONDS,
     )
     return assemble(settings, secrets, lambda: LauncherClient(int(descriptor)), ledger, run_folder())
 

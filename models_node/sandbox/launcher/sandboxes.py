@@ -19,6 +19,7 @@ from models_node.sandbox.launcher.channel import Channel, ended
 from models_node.sandbox.launcher.errors import LaunchError
 from models_node.sandbox.launcher.template import Template
 
+TEMPLATE = "template"  # no sandbox's name: those are made by the gateway, and longer
 NAME = re.compile(r"[a-z0-9]{8,40}")
 STEP_SECONDS = 10.0
 DEATH_SECONDS = 5.0
@@ -102,6 +103,9 @@ class Sandboxes:
         await asyncio.wait_for(sandbox.gone.wait(), DEATH_SECONDS * 2)
 
     def usage(self, sandbox_id: str) -> GroupUsage | None:
+        """None for one that is not there, or has no limits. TEMPLATE's is what all of them share, once."""
+        if sandbox_id == TEMPLATE:
+            return GroupUsage(self._template.memory_bytes(), 0.0, 1, 0)
         sandbox = self._all.get(sandbox_id)
         if sandbox is None or sandbox.group is None:
             return None

@@ -228,7 +228,7 @@ class Service:
         self._tell({"call": packet.content.get("call"), "ok": True})
 
     async def _usage(self, packet: messages.Packet) -> None:
-        usage = self._all().usage(str(packet.content.get("sandbox_id")))
+        usage = self._sandboxes.usage(str(packet.content.get("sandbox_id"))) if self._sandboxes else None
         told = (
             {"memory_bytes": usage.memory_bytes, "cpu_seconds": usage.cpu_seconds, "processes": usage.processes}
             if usage

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from models_node.sandbox.inside import messages
@@ -24,6 +26,15 @@ class Template:
         self._agent_limits = agent_limits
         self._channel: Channel | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._pid = 0
+
+    def memory_bytes(self) -> int:
+        """What is resident, shared with its forks or not: no sandbox's cgroup is charged with it. 0: it is not there."""
+        try:
+            pages = int(Path(f"/proc/{self._pid}/statm").read_text(encoding="ascii").split()[1])
+        except (OSError, IndexError):
+            return 0
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     async def start(self) -> None:
         """Returns when it can fork. Raises LaunchError with its own words."""
@@ -33,7 +44,8 @@ class Template:
         self._channel = Channel(ours)
         try:
             self._channel.send(self._agent_limits)
-            answer = (await asyncio.wait_for(self._channel.receive(), START_SECONDS)).content
+            packet = await asyncio.wait_for(self._channel.receive(), START_SECONDS)
+            answer, self._pid = packet.content, packet.pid
         except (messages.Gone, OSError, TimeoutError) as error:
             await self.stop()
             raise LaunchError(

@@ -26,7 +26,10 @@ def model_server(folder: Path, **variables: str) -> Iterator[str]:
     """Its base URL. `variables`: more settings, by name without the prefix. What it said is in `folder`/server.log."""
     home = folder / "home"
     home.mkdir()
-    (home / "weights").symlink_to(get_settings().home / "weights")
+    installed = get_settings().home
+    (installed / "cache").mkdir(exist_ok=True)
+    for name in ("weights", "cache"):  # what an engine's first start compiles is not compiled for each test anew
+        (home / name).symlink_to(installed / name)
     offset = random.randrange(24_000, 30_000)
     settings = Settings(home=home, port_offset=offset)
     ensure_secrets(settings)

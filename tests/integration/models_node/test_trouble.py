@@ -1,4 +1,6 @@
-"""A real engine in trouble: wedged, killed before its first token, unloaded while it answers."""
+"""A real engine in trouble: wedged, killed before its first token, unloaded while it answers.
+
+In this order each test finds the engine that the one before it left loaded."""
 
 from __future__ import annotations
 
@@ -26,6 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         "models_memory_budget_bytes": str(int(3.4 * 2**30)),
         "engine_quiet_seconds": "2",
         "engine_probe_timeout_seconds": "6",
+        "engine_stop_timeout_seconds": "5",  # a stopped process takes all of it
     }
     with (
         model_server(tmp_path_factory.mktemp("trouble"), **settings) as url,
@@ -70,19 +73,6 @@ def events(reply: httpx.Response) -> Iterator[dict[str, Any]]:
             yield json.loads(line.removeprefix("data: "))
 
 
-def test_unload_lets_an_answer_finish_first(server: httpx.Client) -> None:
-    server.post(f"/models/{MODEL}/load").raise_for_status()
-    answer = server.stream("POST", "/v1/chat/completions", json=body("Hi", 60, stream=True))
-    with ThreadPoolExecutor(1) as aside, answer as reply:
-        told = events(reply)
-        next(told)
-        unloading = aside.submit(server.post, f"/models/{MODEL}/unload")
-        rest = list(told)
-        assert rest[-1]["choices"][0]["finish_reason"] == "length"
-        assert unloading.result().status_code == 200
-    assert server.get("/stats").json()["models_loaded"] == []
-
-
 def test_a_wedged_engine_turns_health_red_ends_its_stream_and_is_replaced(server: httpx.Client) -> None:
     server.post(f"/models/{MODEL}/load").raise_for_status()
     first = engine(server)["pid"]
@@ -113,3 +103,16 @@ def test_an_engine_killed_before_its_first_token_is_an_error_and_the_next_reques
     assert reply.status_code == 502
     assert reply.json()["error"]["code"] == "engine_died"
     server.post("/v1/chat/completions", json=body("Hi", 4)).raise_for_status()
+
+
+def test_unload_lets_an_answer_finish_first(server: httpx.Client) -> None:
+    server.post(f"/models/{MODEL}/load").raise_for_status()
+    answer = server.stream("POST", "/v1/chat/completions", json=body("Hi", 60, stream=True))
+    with ThreadPoolExecutor(1) as aside, answer as reply:
+        told = events(reply)
+        next(told)
+        unloading = aside.submit(server.post, f"/models/{MODEL}/unload")
+        rest = list(told)
+        assert rest[-1]["choices"][0]["finish_reason"] == "length"
+        assert unloading.result().status_code == 200
+    assert server.get("/stats").json()["models_loaded"] == []

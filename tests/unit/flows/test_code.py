@@ -29,7 +29,7 @@ from flows.file_store import NewFile
 from flows.sandbox import CodeError, Entry, Executed, Listener, Opened, RawResult, Sandbox, Wanted
 from flows.steps import PlainSteps
 from flows.work import Performed
-from wire.errors import ApiError, TooManyRequests, Unavailable
+from wire.errors import TooManyRequests, Unavailable
 from wire.ids import uuid7
 
 LIMITS = CodeLimits(
@@ -185,7 +185,7 @@ async def test_output_beyond_its_limit_is_cut_and_said_to_be() -> None:
 
 
 async def test_a_figure_becomes_a_file_and_so_does_a_long_text() -> None:
-    raw = RawResult(True, {"text": "short", "html": "x" * 21, "chart": {"type": "pie"}}, {"png": b"…png"})
+    raw = RawResult(True, {"text": "short", "html": "x" * 21, "chart": {"type": "pie"}}, {"png": b"png"})
     _, account, _ = await perform(Boxes(Box(raw)))
     (result,) = account.results
     assert result.forms == {"text": "short", "chart": {"type": "pie"}}
@@ -256,5 +256,3 @@ def test_a_changed_file_is_told_by_its_size_or_its_time() -> None:
 def test_what_cannot_be_json_is_told_as_text() -> None:
     inline, _ = sorted_forms(RawResult(False, {"json": {"when": THEN}}), 1000)
     assert inline == {"json": {"when": str(THEN)}}
-
-

@@ -157,6 +157,7 @@ class StandInLauncher:
         self.words: str | None = None
         self.most = 0
         self.memory_bytes = 90 * MIB
+        self.starting = False
         self._callback: Callable[[str, str], None] | None = None
 
     async def create(self, sandbox_id: str, listener: socket.socket, *, egress: bool) -> socket.socket | None:

@@ -1,0 +1,201 @@
+"""The Prefect flow `code-batch`: pieces of code, one after the other, each in a sandbox of its own.
+
+It runs in a process that the flow worker starts for it, so it makes what it works with itself. What it was asked stands
+in a file of its run (`batch.json`): Prefect is given the run's id alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Failed
+
+from db.batches import KIND, Batches, Begun
+from db.engine import Database
+from db.files import Files
+from db.records import FileRecord, OwnedRun, RunStatus, StepRecord
+from db.turns import Turns
+from db.urls import database_url
+from flows.code import CODE_ERROR, CodeRequest, CodeTools, CodeWork, ConversationTurns, GivenFile
+from flows.code_events import CodeAccount, CodeEvent, CodeLimits
+from flows.code_told import account_told
+from flows.errors import batch_failed
+from flows.file_store import FileStore, NewFile, one_chunk
+from flows.sandboxes import E2BSandboxes, connection
+from flows.steps import PlainSteps
+from flows.work import Account, Performed, Span, finished_run
+from stack.processes import stack_id
+from stack.secrets import Secrets, load_secrets
+from stack.settings import Settings, get_settings
+from wire.border import keys_needed
+from wire.errors import ApiError
+from wire.ids import uuid7
+
+ASKED = "batch.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """files: name, and either `data` (base64) or the `file_id` of a stored file."""
+
+    code: str
+    language: str
+    timeout_seconds: float
+    files: tuple[dict[str, str], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def written_jobs(jobs: list[Job]) -> bytes:
+    return json.dumps({"jobs": [job.as_json() for job in jobs]}).encode()
+
+
+def read_jobs(data: bytes) -> list[Job]:
+    return [Job(**{**job, "files": tuple(job["files"])}) for job in json.loads(data)["jobs"]]
+
+
+class Silence:
+    """Nobody listens to a batch while it runs."""
+
+    async def put(self, event: CodeEvent) -> None:
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class JobFiles:
+    """The files of one job, named after it."""
+
+    store: FileStore
+    number: int
+
+    async def save(self, file: NewFile, chunks: AsyncIterator[bytes], *, most_bytes: int) -> FileRecord:
+        named = replace(file, name=f"job-{self.number}/{file.name}")
+        return await self.store.save(named, chunks, most_bytes=most_bytes)
+
+
+class Batch:
+    """One batch at work."""
+
+    def __init__(self, settings: Settings, secrets: Secrets) -> None:
+        self._settings = settings
+        self.database = Database(database_url(settings, secrets))
+        self.rows, self._turns = Batches(self.database), Turns(self.database)
+        self._file_rows = Files(self.database)
+        self._files = FileStore(settings.home, self._file_rows)
+        key = secrets.services_key.get_secret_value() if keys_needed(settings, "sandbox-gateway") else None
+        self.sandboxes = E2BSandboxes(
+            connection(os.environ, settings, key), stack_id(settings), settings.code_sandbox_wait_seconds
+        )
+
+    async def jobs(self, begun: Begun) -> list[Job]:
+        for file in await self._file_rows.of_run(begun.id, begun.owner):
+            if file.name == ASKED:
+                _, path = await self._files.find(file.id, begun.owner)
+                return read_jobs(path.read_bytes())
+        raise batch_failed("What was asked is not there any more.")
+
+    async def work(self, begun: Begun, job: Job, number: int) -> tuple[Performed, CodeAccount]:
+        """Runs one job and keeps what it said as a file of the run."""
+        given = [
+            GivenFile(file["name"], base64.b64decode(file["data"]))
+            if "data" in file
+            else GivenFile(file["name"], (await self._files.find(uuid.UUID(file["file_id"]), begun.owner))[1])
+            for file in job.files
+        ]
+        request = CodeRequest(
+            run_id=begun.id,
+            owner=begun.owner,
+            conversation_id=None,
+            code=job.code,
+            language=job.language,
+            files=tuple(given),
+            timeout_seconds=job.timeout_seconds,
+        )
+        limits = CodeLimits.of(self._settings)
+        tools = CodeTools(self.sandboxes, JobFiles(self._files, number), ConversationTurns(), limits)
+        done = CodeWork(request, tools, _nothing)
+        ended = await done.perform(Silence(), PlainSteps(), lambda: None)
+        told = account_told(done.account) | {"failed": ended.error.detail if ended.error else None}
+        data = json.dumps(told, ensure_ascii=False).encode()
+        new = NewFile(begun.owner, f"job-{number}.json", "application/json", begun.id)
+        await self._files.save(new, one_chunk(data), most_bytes=len(data))
+        return ended, done.account
+
+    async def finish(self, begun: Begun, account: Account, error: ApiError | None) -> None:
+        """Closes the run's row, unless somebody did."""
+        status: RunStatus = "failed" if error else "completed"
+        run = OwnedRun(begun.id, begun.owner, None)
+        span = Span(datetime.now(UTC), account.elapsed_ms())
+        await self._turns.finish(finished_run(run, account, status, error, span))
+
+    async def close(self) -> None:
+        await self.sandboxes.stop(self._settings.graceful_stop_seconds)
+        await self.database.close()
+
+
+@flow(name=KIND, persist_result=False, validate_parameters=False, log_prints=False, retries=0)
+async def code_batch(run_id: str) -> State[None]:
+    """Runs the jobs of a batch. Code that fails is a job that was run; the batch fails when a sandbox does."""
+    settings = get_settings()
+    batch = Batch(settings, load_secrets(settings))
+    try:
+        begun = await batch.rows.begin(uuid.UUID(run_id))
+        if begun is None:
+            return Cancelled(message="It was not waiting any more.")
+        return await _run(batch, begun)
+    finally:
+        await batch.close()
+
+
+async def _run(batch: Batch, begun: Begun) -> State[None]:
+    account, failed = Account(), 0
+    try:
+        jobs = await batch.jobs(begun)
+    except ApiError as error:
+        await batch.finish(begun, account, error)
+        return Failed(message=error.detail)
+    for number, job in enumerate(jobs, start=1):
+        step = await _as_task(batch, begun, job, number)
+        account.steps.append(step)
+        failed += step.status != "completed"
+    failure = batch_failed(f"{failed} of {len(jobs)} jobs could not be run.") if failed else None
+    await batch.finish(begun, account, failure)
+    if failure is not None:
+        return Failed(message=failure.detail)
+    return Completed(message=f"{len(jobs)} jobs were run.")
+
+
+async def _as_task(batch: Batch, begun: Begun, job: Job, number: int) -> StepRecord:
+    """One job as a task of the flow run, and as a step of ours."""
+    step_id, started_at = uuid7(), datetime.now(UTC)
+
+    @task(name=f"job-{number}", persist_result=False, cache_policy=NO_CACHE, retries=0)
+    async def run() -> tuple[str | None, str | None]:
+        """The code's own error, if it ended with one."""
+        ended, account = await batch.work(begun, job, number)
+        if ended.error is not None:
+            raise ended.error
+        said = account.error
+        return (CODE_ERROR, f"{said.name}: {said.value}") if said else (None, None)
+
+    status: RunStatus = "completed"
+    try:
+        code, detail = await run()
+    except ApiError as error:
+        status, code, detail = "failed", error.code, error.detail
+    return StepRecord(step_id, f"job-{number}", status, started_at, datetime.now(UTC), code, detail)
+
+
+async def _nothing() -> None:
+    return

@@ -1,0 +1,106 @@
+"""`python -m flows.worker`: takes the batches that wait in Prefect, and runs each in a process of its own.
+
+Its deployment carries Prefect's concurrency limit, so that it holds whatever number of workers there is. The port it
+listens on says that the deployment is there, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from typing import Any
+
+from flows.prefect_settings import client_environment
+from stack.errors import StackError
+from stack.secrets import load_secrets
+from stack.settings import Settings, get_settings
+from stack.topology import load_topology
+from wire.log import configure_logging
+
+log = logging.getLogger("flows.worker")
+
+SERVICE = "flow-worker"
+POLL_SECONDS = 3  # between looks for waiting batches; each costs Prefect a query
+RETRY_SECONDS = 2.0
+OPEN_STATES = ["PENDING", "RUNNING", "CANCELLING"]
+
+
+def main() -> int:
+    try:
+        settings = get_settings()
+        configure_logging(SERVICE, settings.log_level)
+        load_topology(settings).check_placement(SERVICE)
+        environment = client_environment(settings, load_secrets(settings))
+    except StackError as error:
+        sys.stderr.write(f"{SERVICE}: {error} ({error.mend})\n" if error.mend else f"{SERVICE}: {error}\n")
+        return error.exit_code
+    # Its processes inherit all of this. Unlike a chat turn's, their calls are worth repeating.
+    os.environ.update(environment | {"PREFECT_RUNNER_POLL_FREQUENCY": str(POLL_SECONDS)})
+    del os.environ["PREFECT_CLIENT_MAX_RETRIES"]
+    asyncio.run(_serve(settings))
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    from prefect.runner import Runner
+
+    runner = Runner(name=SERVICE, pause_on_shutdown=False, limit=settings.code_batch_at_once)
+    deployment_id = await _deployed(runner, settings)
+    await _crash_left_over(deployment_id)
+    topology = load_topology(settings)
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    listening = await asyncio.start_server(hang_up, topology.bind_host(SERVICE), topology.port(SERVICE))
+    log.info("waiting for batches", extra={"at_once": settings.code_batch_at_once})
+    async with listening:
+        await runner.start()
+
+
+async def _deployed(runner: Any, settings: Settings) -> Any:
+    """Writes the deployment, as soon as Prefect answers."""
+    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.code_batch import code_batch
+
+    limit = ConcurrencyLimitConfig(
+        limit=settings.code_batch_at_once, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
+    )
+    told = False
+    while True:
+        try:
+            return await runner.aadd_flow(
+                code_batch,
+                name=code_batch.name,
+                concurrency_limit=limit,
+                description="Pieces of code, one after the other, each in a sandbox of its own.",
+                tags=["capibara6"],
+                entrypoint_type=EntrypointType.MODULE_PATH,
+            )
+        except Exception as error:
+            log.log(
+                logging.DEBUG if told else logging.WARNING, "Prefect does not answer", extra={"reason": repr(error)}
+            )
+            told = True
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+async def _crash_left_over(deployment_id: Any) -> None:
+    """Batches that an earlier worker left under way ended with it (`stack.exec_service` ends what it left)."""
+    from prefect.client.orchestration import get_client
+    from prefect.states import Crashed
+
+    wanted = {"deployment_id": {"any_": [str(deployment_id)]}, "state": {"type": {"any_": OPEN_STATES}}}
+    async with get_client() as client:
+        reply = await client.request("POST", "/flow_runs/filter", json={"flow_runs": wanted, "limit": 200})
+        for flow_run in reply.json():
+            state: Any = Crashed(message="The worker ended before this batch did.")
+            await client.set_flow_run_state(flow_run["id"], state, force=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

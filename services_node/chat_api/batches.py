@@ -1,0 +1,95 @@
+"""`POST /api/flows/code-batch/runs`: pieces of code that are run later, some at a time, and told by their run."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import uuid
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse
+
+from db.batches import KIND, NewBatch, Promise
+from flows.file_store import NewFile, one_chunk
+from services_node.chat_api.code import checked_timeout, given_files
+from services_node.chat_api.code_schemas import CodeJob
+from services_node.chat_api.parts import Parts, parts_of
+from wire.context import current
+from wire.errors import ApiError, Conflict, ValidationFailed
+
+router = APIRouter(tags=["code"])
+
+ASK_SECONDS = 10.0
+
+
+class BatchRequest(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    jobs: Annotated[list[CodeJob], Field(min_length=1)]
+
+
+@router.post("/api/flows/code-batch/runs", status_code=202)
+async def code_batch(
+    asked: BatchRequest,
+    request: Request,
+    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
+) -> JSONResponse:
+    """Queues a batch. The same Idempotency-Key with the same request means the same run."""
+    parts, context = parts_of(request), current()
+    settings, owner = parts.settings, context.principal.name
+    if len(asked.jobs) > settings.code_batch_jobs:
+        raise ValidationFailed(
+            f"A batch has at most {settings.code_batch_jobs} jobs (CAPIBARA6_CODE_BATCH_JOBS).",
+            param="jobs",
+            code="too_many_jobs",
+        )
+    data = json.dumps({"jobs": [await _job(job, parts, owner) for job in asked.jobs]}).encode()
+    promise = None
+    if idempotency_key is not None:
+        promise = Promise(idempotency_key, hashlib.sha256(data).hexdigest(), settings.idempotency_seconds)
+    batch = NewBatch(context.run_id, owner, context.trace.trace_id, parts.stack_id, parts.instance_id)
+    run_id = await parts.batches.queue(batch, promise)
+    if run_id == batch.id:
+        try:
+            new = NewFile(owner, "batch.json", "application/json", run_id)
+            await parts.files.save(new, one_chunk(data), most_bytes=len(data))
+            flow_run_id = await parts.flows.ask(lambda api: api.schedule_batch(f"{KIND}/{KIND}", run_id), ASK_SECONDS)
+            await parts.runs.link_flow(run_id, flow_run_id, recorded=False)
+        except ApiError as error:
+            await asyncio.shield(_give_up(parts, run_id, error))
+            raise
+    where = f"/api/runs/{run_id}"
+    return JSONResponse({"run_id": str(run_id), "url": where}, 202, headers={"location": where})
+
+
+async def cancel_batch(parts: Parts, run_id: uuid.UUID) -> None:
+    """Ends an open batch of the caller's (whose run was read). Raises Conflict for one that has ended."""
+    run = await parts.runs.get(run_id, current().principal.name)
+    closed = await parts.batches.close(run_id, "cancelled", code="cancelled_by_client", detail="The run was cancelled.")
+    if not closed:
+        raise Conflict(f"Run {run_id} is {run.status} already.", code="run_not_active", param="run_id")
+    flow_run_id = run.prefect_flow_run_id
+    if flow_run_id is not None:
+        await parts.flows.ask(lambda api: api.cancel(flow_run_id), ASK_SECONDS)
+
+
+async def _job(job: CodeJob, parts: Parts, owner: str) -> dict[str, Any]:
+    """A job as the worker reads it (`flows.code_batch.Job`), checked as a single run is."""
+    timeout_seconds = checked_timeout(job, parts.settings)
+    await given_files(job, parts, owner)
+    files = [
+        {"name": file.name, "file_id": str(file.file_id)}
+        if file.file_id is not None
+        else {"name": file.name, "data": base64.b64encode(file.data()).decode()}
+        for file in job.files
+    ]
+    return {"code": job.code, "language": job.language, "timeout_seconds": timeout_seconds, "files": files}
+
+
+async def _give_up(parts: Parts, run_id: uuid.UUID, error: ApiError) -> None:
+    await parts.batches.close(run_id, "failed", code=error.code, detail=error.detail)
+    await parts.batches.forget_promise(run_id)

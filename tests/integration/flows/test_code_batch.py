@@ -1,0 +1,93 @@
+"""Batches of code, with a real Prefect server and worker, and a fake E2B endpoint."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from installation import Installation, eventually
+
+ENDED = {"completed", "failed", "cancelled", "crashed"}
+
+
+@pytest.fixture
+def api(stack: Installation) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.url("chat-api"), timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="module", autouse=True)
+def worker(stack: Installation) -> Iterator[None]:
+    stack.start("flow-worker")
+
+    def listens() -> bool:
+        with socket.create_connection(("127.0.0.1", stack.port("flow-worker")), 1):
+            return True
+
+    eventually(listens, 90, "the worker's deployment is there")
+    yield
+    stack.stop("flow-worker")
+
+
+def ask(api: httpx.Client, *codes: str, key: str | None = None) -> httpx.Response:
+    headers = {"idempotency-key": key} if key else {}
+    return api.post("/api/flows/code-batch/runs", json={"jobs": [{"code": code} for code in codes]}, headers=headers)
+
+
+def story(api: httpx.Client, run_id: str) -> dict[str, Any]:
+    return api.get(f"/api/runs/{run_id}").json()
+
+
+def ended(api: httpx.Client, run_id: str) -> dict[str, Any]:
+    found = eventually(lambda: (run := story(api, run_id))["status"] in ENDED and run, 90, "the batch ended")
+    assert found
+    return found
+
+
+def test_a_batch_is_run_job_by_job_and_its_run_tells_the_outcome(api: httpx.Client, stack: Installation) -> None:
+    reply = ask(api, "print(6 * 7); (home/'a.txt').write_text('a')", "1 / 0")
+    assert reply.status_code == 202 and reply.headers["location"] == reply.json()["url"]
+    run = ended(api, reply.json()["run_id"])
+    assert run["status"] == "completed" and run["kind"] == "code-batch", stack.log("flow-worker")
+    assert [(step["name"], step["status"], step["error_code"]) for step in run["steps"]] == [
+        ("job-1", "completed", None),
+        ("job-2", "completed", "code_error"),
+    ]
+    files = {file["name"]: file["url"] for file in run["files"]}
+    assert set(files) == {"batch.json", "job-1/a.txt", "job-1.json", "job-2.json"}
+    assert api.get(files["job-1.json"]).json()["stdout"] == "42\n"
+    assert api.get(files["job-2.json"]).json()["error"]["name"] == "ZeroDivisionError"
+    deployment = httpx.get(f"{stack.url('prefect-server')}/api/deployments/name/code-batch/code-batch").json()
+    assert deployment["global_concurrency_limit"]["limit"] == 2
+
+
+def test_the_same_key_and_request_is_the_same_run_and_another_request_is_refused(api: httpx.Client) -> None:
+    key = str(uuid.uuid4())
+    first, again, other = ask(api, "1", key=key), ask(api, "1", key=key), ask(api, "2", key=key)
+    assert first.status_code == again.status_code == 202
+    assert first.json()["run_id"] == again.json()["run_id"]
+    assert other.status_code == 409 and other.json()["code"] == "idempotency_key_used"
+    ended(api, first.json()["run_id"])
+
+
+def test_a_batch_that_is_cancelled_stops(api: httpx.Client, stack: Installation) -> None:
+    run_id = ask(api, "wait(300)").json()["run_id"]
+    eventually(lambda: story(api, run_id)["status"] == "running", 60, "the batch runs")
+    assert api.post(f"/api/runs/{run_id}/cancel").json()["status"] == "cancelled"
+    flow_run = f"{stack.url('prefect-server')}/api/flow_runs/{story(api, run_id)['prefect_flow_run_id']}"
+    eventually(lambda: httpx.get(flow_run).json()["state_type"] == "CANCELLED", 60, "its flow run is cancelled")
+    assert api.post(f"/api/runs/{run_id}/cancel").status_code == 409
+
+
+def test_a_batch_whose_sandbox_cannot_be_had_fails(api: httpx.Client, stack: Installation) -> None:
+    sandboxes = stack.url("sandbox-gateway")
+    httpx.post(f"{sandboxes}/watch/fail", json={"status": 503})
+    try:
+        run = ended(api, ask(api, "1").json()["run_id"])
+    finally:
+        httpx.post(f"{sandboxes}/watch/fail", json={"status": None})
+    assert run["status"] == "failed" and run["steps"][0]["error_code"] == "sandboxes_busy"

@@ -1,0 +1,22 @@
+"""What every model server that runs within the tests' own process shares."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_encoder_for_all() -> Iterator[None]:
+    """Loading the router's encoder and language identifier takes a core for seconds, and nothing changes them: the
+    servers of this process, which come one after the other, share them. Servers of their own process load theirs.
+    """
+    from models_node.routing import encoder, semantic
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(encoder, "load_encoder", functools.cache(encoder.load_encoder))
+        patch.setattr(semantic, "EldIdentifier", functools.cache(semantic.EldIdentifier))
+        patch.setattr(semantic, "return_memory", lambda: None)
+        yield

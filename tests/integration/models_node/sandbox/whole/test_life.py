@@ -1,0 +1,97 @@
+"""Ends: of the gateway, of the launcher, of a sandbox. What is cut off is cleaned up, and says so."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from e2b import NotFoundException, SandboxException
+from e2b_code_interpreter import Sandbox
+
+from tests.integration.models_node.sandbox.whole.conftest import Node, make_node
+from tests.integration.models_node.sandbox.whole.waiting import until
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Node]:
+    made = make_node(tmp_path, offset=31_500, variables={"CAPIBARA6_SANDBOX_UIDS": "62000"})
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def groups(node: Node) -> list[Path]:
+    from stack.processes import stack_id
+    from stack.settings import read_settings
+
+    name = f"capibara6-{stack_id(read_settings(node.home))}"
+    return [path for parent in Path("/sys/fs/cgroup").rglob(name) for path in parent.iterdir() if path.is_dir()]
+
+
+def gateway_of(node: Node) -> int:
+    """The gateway's process: the one of the node's first user that runs Python."""
+    for pid in node.processes():
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"models_node.sandbox.gateway" in command and os.stat(f"/proc/{pid}").st_uid == 62_000:
+            return pid
+    raise AssertionError("there is no gateway")
+
+
+@pytest.mark.parametrize("victim", ["gateway", "launcher"])
+def test_a_killed_service_leaves_no_process_and_its_sandboxes_are_gone_for_good(own: Node, victim: str) -> None:
+    sandbox = own.create(timeout=300)
+    sandbox.run_code("import subprocess; p = subprocess.Popen(['sleep', '1000'], start_new_session=True)")
+    assert own.process is not None
+    os.kill(gateway_of(own) if victim == "gateway" else own.process.pid, signal.SIGKILL)
+    own.process.wait(20)
+    until(lambda: own.processes() == [], 10, lambda: str(own.processes()))
+    own.start()
+    assert [path for path in groups(own) if path.name == sandbox.sandbox_id] == []
+    assert not sandbox.is_running()
+    with pytest.raises((NotFoundException, SandboxException)):
+        sandbox.run_code("1+1")
+    with pytest.raises(NotFoundException):
+        Sandbox.connect(sandbox.sandbox_id, **own.options())
+    assert own.create().run_code("1+1").text == "2"
+
+
+def test_a_stop_is_clean_and_quick_with_sandboxes_at_work(own: Node) -> None:
+    sandbox = own.create(timeout=300)
+    sandbox.commands.run("sleep 1000", background=True)
+    own.stop()
+    assert own.process is not None
+    assert own.process.returncode == 0
+    assert own.processes() == []
+    assert groups(own) == []
+
+
+def test_a_sandbox_ends_at_its_time_and_says_so(own: Node) -> None:
+    sandbox = own.create(timeout=300)
+    sandbox.set_timeout(1)
+    until(lambda: not sandbox.is_running(), 15)
+    with pytest.raises((NotFoundException, SandboxException)):
+        sandbox.run_code("1")
+    until(lambda: not [path for path in groups(own) if path.name == sandbox.sandbox_id], 10)
+
+
+def test_the_gateway_has_no_privileges_and_sees_no_keys_but_its_own(own: Node) -> None:
+    pid = gateway_of(own)
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert "Uid:\t62000\t62000\t62000\t62000" in status
+    assert "CapEff:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    root = Path(f"/proc/{pid}/root")
+    assert not (root / str(own.home).lstrip("/")).exists()
+    environment = Path(f"/proc/{pid}/environ").read_bytes()
+    assert b"SECRET" not in environment
+    ours = (own.home / "secrets.json").read_text()
+    theirs = (root / "run/capibara6/secrets.json").read_text()
+    import json
+
+    mine, shown = json.loads(ours), json.loads(theirs)
+    assert {name for name in mine if mine[name] == shown[name]} == {"sandbox_key", "services_key", "operator_key"}
