@@ -155,7 +155,6 @@ class StandInLauncher:
         self.words: str | None = None
         self.most = 0
         self.memory_bytes = 90 * MIB
-        self.starting = False
         self._callback: Callable[[str, str], None] | None = None
 
     async def create(self, sandbox_id: str, listener: socket.socket, *, egress: bool) -> socket.socket | None:
@@ -179,6 +178,9 @@ class StandInLauncher:
     async def usage(self, sandbox_id: str) -> Usage | None:
         return Usage(self.memory_bytes, 1.5, 3) if sandbox_id in self.agents else None
 
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Nothing changes here that a test does not make happen."""
+
     def on_exit(self, callback: Callable[[str, str], None]) -> None:
         self._callback = callback
 
@@ -190,6 +192,10 @@ class StandInLauncher:
     @property
     def unavailable(self) -> str | None:
         return self.words
+
+    @property
+    def starting(self) -> bool:
+        return False
 
 
 class StandInLedger:
