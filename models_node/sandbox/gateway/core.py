@@ -41,6 +41,7 @@ class Core:
         self.gone: OrderedDict[str, Gone] = OrderedDict()
         self.holding = Holding(limits.admitted_bytes, limits.total_bytes)
         self.unavailable: str | None = None
+        self.starting = False
         self.launch_failure: str | None = None  # of the last launch, until one goes well
         self._new_id = new_id
         self._failures = 0
@@ -116,8 +117,8 @@ class Core:
                 self.holding.denied(words, now)
             case e.LedgerAway():
                 self.holding.away()
-            case e.Availability(words):
-                self.unavailable = words
+            case e.Availability(words, passing):
+                self.unavailable, self.starting = words, passing
             case e.Tick():
                 pass
             case e.Shutdown():
@@ -127,7 +128,7 @@ class Core:
         error = None
         if self._closed:
             error = errors.gateway_stopping()
-        elif self.unavailable is not None:
+        elif self.unavailable is not None and not self.starting:
             error = errors.sandboxes_unavailable(self.unavailable)
         elif len(self.waiting) >= self.limits.queue_limit:
             error = errors.creation_queue_full(self.limits.queue_limit)

@@ -104,9 +104,12 @@ class LedgerAway:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """words: why no sandbox can be had here, with the mend; None when all is well."""
+    """words: why no sandbox can be had now, with the mend; None when all is well. passing: that will change by itself
+    in some seconds, and who wants one waits meanwhile.
+    """
 
     words: str | None
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

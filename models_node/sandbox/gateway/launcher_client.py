@@ -26,6 +26,7 @@ class LauncherClient:
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[messages.Packet]] = {}
         self._exits: list[Callable[[str, str], None]] = []
+        self._changes: list[Callable[[], None]] = []
         self._starting = True
         self._unavailable: str | None = _STARTING
         self._channel.send({"do": "hello"})
@@ -43,6 +44,9 @@ class LauncherClient:
 
     def on_exit(self, callback: Callable[[str, str], None]) -> None:
         self._exits.append(callback)
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        self._changes.append(callback)
 
     async def create(self, sandbox_id: str, listener: socket.socket, *, egress: bool) -> socket.socket | None:
         asked = {"do": "create", "sandbox_id": sandbox_id, "egress": egress}
@@ -97,4 +101,7 @@ class LauncherClient:
                 if answered and not answered.done():
                     answered.set_result(packet)
                     return
+        if content.get("event") in ("available", "starting", "unavailable"):
+            for changed in self._changes:
+                changed()
         messages.close(packet.descriptors)

@@ -41,6 +41,10 @@ class Launcher(Protocol):
         """`callback(sandbox_id, reason)` for each sandbox that ends by itself; reason: OUT_OF_MEMORY or EXITED."""
         ...
 
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """`callback()` whenever `unavailable` or `starting` has changed."""
+        ...
+
     @property
     def unavailable(self) -> str | None:
         """Why no sandbox can be had now, with the mend; None when all is well."""

@@ -89,6 +89,7 @@ class Sandboxes:
     def start(self) -> None:
         self._launcher = self._connect()  # in the loop that its answers come to
         self._launcher.on_exit(self._exited)
+        self._launcher.on_change(lambda: self._inbox.put_nowait(e.Tick()))
         self._owner = asyncio.create_task(self._run(), name="sandboxes")
         self._measurer = asyncio.create_task(self._measure(), name="sandbox measurements")
 
@@ -218,8 +219,8 @@ class Sandboxes:
     def _handle(self, event: e.Event) -> None:
         now = time.monotonic()
         words = self._launcher.unavailable
-        if words != self.core.unavailable:
-            self._carry_out(self.core.handle(e.Availability(words), now))
+        if (words, self._launcher.starting) != (self.core.unavailable, self.core.starting):
+            self._carry_out(self.core.handle(e.Availability(words, self._launcher.starting), now))
         self._carry_out(self.core.handle(event, now))
         if isinstance(event, e.Ended):
             self._lives.pop(event.sandbox_id, None)

@@ -1,6 +1,7 @@
 """Imports what a sandbox needs, once, in the process that all sandboxes are forked from."""
 
 import os
+from typing import Any
 
 
 def preload() -> None:
@@ -16,11 +17,11 @@ def preload() -> None:
     from .agent import application  # noqa: F401
     from .kernels.shell import make_shell
 
-    shell = make_shell()
-    import e2b_charts  # noqa: F401
+    shell: Any = make_shell()
+    import e2b_charts  # type: ignore[import-untyped]  # noqa: F401
     import matplotlib.pyplot as plt
     import numpy as np  # noqa: F401
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped]
 
     # The first cell, the first table and the first figure each import and cache a good deal.
     shell.run_cell("1 + 1", store_history=False, silent=True)

@@ -43,7 +43,7 @@ class Application:
                 await self._processes(scope, receive, send)
             elif path.startswith("/filesystem.Filesystem/"):
                 await self._filesystem(scope, receive, send)
-            elif path == "/execute" or path == "/contexts" or path.startswith("/contexts/"):
+            elif path in {"/execute", "/contexts"} or path.startswith("/contexts/"):
                 await self.interpreter.handle(scope, receive, send)
             else:
                 await self._envd(scope, receive, send)

@@ -77,6 +77,7 @@ class Command:
         pid: int,
         ended: asyncio.Future[int],
         config: CommandConfig,
+        *,
         outputs: Mapping[Stream, int],
         stdin: int | None,
         output_bytes: int,
@@ -251,7 +252,7 @@ def start_command(
 ) -> Command:
     """Starts it. Raises OSError."""
     if config.size is not None:
-        return _start_terminal(children, config, env, cwd, config.size, output_bytes)
+        return _start_terminal(children, config, env, cwd, size=config.size, output_bytes=output_bytes)
     with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
 
         def pipe() -> tuple[int, int]:
@@ -275,7 +276,14 @@ def start_command(
             config.arguments, cwd=cwd, env=env, stdin=in_read, stdout=out_write, stderr=err_write
         )
         ours.pop_all()
-        return Command(pid, ended, config, {"stdout": out_read, "stderr": err_read}, in_write, output_bytes)
+        return Command(
+            pid,
+            ended,
+            config,
+            outputs={"stdout": out_read, "stderr": err_read},
+            stdin=in_write,
+            output_bytes=output_bytes,
+        )
 
 
 def set_size(descriptor: int, rows: int, columns: int) -> None:
@@ -288,6 +296,7 @@ def _start_terminal(
     config: CommandConfig,
     env: Mapping[str, str],
     cwd: Path,
+    *,
     size: tuple[int, int],
     output_bytes: int,
 ) -> Command:
@@ -309,7 +318,7 @@ def _start_terminal(
         raise
     finally:
         os.close(theirs)
-    return Command(pid, ended, config, {"pty": ours}, ours, output_bytes)
+    return Command(pid, ended, config, outputs={"pty": ours}, stdin=ours, output_bytes=output_bytes)
 
 
 def _result(status: int) -> Ended:

@@ -196,10 +196,11 @@ class Context:
         done = loop.create_task(run.done.wait())
         left = loop.create_task(execution.abandoned.wait())
         overflow = loop.create_task(execution.overflow.wait())
-        tasks = {done, left, overflow}
+        tasks: set[asyncio.Task[Any]] = {done, left, overflow}
+        ended: asyncio.Future[Any] = kernel.ended
         try:
             await asyncio.wait(
-                {*tasks, kernel.ended}, timeout=self._limits.execution_seconds, return_when=asyncio.FIRST_COMPLETED
+                {*tasks, ended}, timeout=self._limits.execution_seconds, return_when=asyncio.FIRST_COMPLETED
             )
             if not run.done.is_set() and kernel.alive:
                 if execution.overflow.is_set():
@@ -209,7 +210,7 @@ class Context:
                     limit_s = self._limits.execution_seconds
                     execution.verdict("TimeoutError", f"the code ran longer than {limit_s:g} s and was stopped")
                 kernel.interrupt()
-                await asyncio.wait({done, kernel.ended}, timeout=INTERRUPT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([done, ended], timeout=INTERRUPT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 if not run.done.is_set():
                     kernel.kill()
                     await kernel.ended

@@ -12,6 +12,7 @@ from typing import Any
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
+from e2b.envd.filesystem.filesystem_connect import Filesystem
 from e2b.envd.filesystem.filesystem_pb import (
     CreateWatcherRequest,
     CreateWatcherResponse,
@@ -40,6 +41,7 @@ from protobuf import Oneof
 from .calls import deadline_of, keepalive_seconds, require_user
 from .entries import connect_error, entry_info
 from .errors import BadRequest
+from .fields import FILESYSTEM, KEEPALIVE, START
 from .inotify import FolderEvent, FolderWatch
 from .paths import Paths
 
@@ -48,7 +50,7 @@ MAX_WATCHERS = 32
 _Context = RequestContext[Any, Any]
 
 
-class FilesystemService:
+class FilesystemService(Filesystem):
     """Every call acts as the sandbox's user, on what that user sees."""
 
     def __init__(self, paths: Paths) -> None:
@@ -114,17 +116,17 @@ class FilesystemService:
         pause, deadline = keepalive_seconds(ctx), deadline_of(ctx)
         watch = _watch(path, request.recursive)
         try:
-            yield WatchDirResponse(event=Oneof("start", WatchDirResponse.StartEvent()))
+            yield WatchDirResponse(event=Oneof(START, WatchDirResponse.StartEvent()))
             while True:
                 try:
                     await asyncio.wait_for(watch.arrived.wait(), min(pause, max(0, deadline - time.monotonic())))
                 except TimeoutError:
                     if time.monotonic() >= deadline:
                         raise ConnectError(Code.DEADLINE_EXCEEDED, "the watch reached its timeout") from None
-                    yield WatchDirResponse(event=Oneof("keepalive", WatchDirResponse.KeepAlive()))
+                    yield WatchDirResponse(event=Oneof(KEEPALIVE, WatchDirResponse.KeepAlive()))
                     continue
                 for event in _taken(watch, path, include_entry=request.include_entry):
-                    yield WatchDirResponse(event=Oneof("filesystem", event))
+                    yield WatchDirResponse(event=Oneof(FILESYSTEM, event))
         finally:
             watch.close()
 

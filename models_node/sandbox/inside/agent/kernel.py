@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 from ..kernels.frames import FrameError, FrameReader, pack
@@ -71,7 +72,7 @@ class Kernel:
     def listen(self, listener: Listener | None) -> None:
         """Frames and text go to `listener` from now on; with None they are thrown away."""
         for name, stream in self._streams.items():
-            stream.listen(None if listener is None else lambda text, name=name: listener.text(name, text))
+            stream.listen(None if listener is None else partial(listener.text, name))
         self._listener = listener
 
     def send(self, message: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ def language_name(name: str) -> str:
 
 
 def kernel_main(language: str) -> KernelMain:
-    """What a fork runs to be a kernel of `language`. Its imports happen in the fork, where they are not here already."""
+    """What a fork runs to be a kernel of `language`; what is not imported yet is imported there."""
     return {"python": _python, "bash": _bash, "javascript": _deno, "typescript": _deno}[language]
 
 

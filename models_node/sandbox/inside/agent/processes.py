@@ -11,6 +11,7 @@ from typing import Any
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from connectrpc.request import RequestContext
+from e2b.envd.process.process_connect import Process
 from e2b.envd.process.process_pb import (
     PTY,
     CloseStdinRequest,
@@ -43,6 +44,7 @@ from .children import Children
 from .commands import Command, CommandConfig, Ended, Stream, Subscriber, start_command
 from .environment import Environment, checked
 from .errors import BadRequest
+from .fields import DATA, END, KEEPALIVE, PTY_DATA, START, STDERR, STDOUT
 from .paths import Paths
 
 _Context = RequestContext[Any, Any]
@@ -50,7 +52,7 @@ _DEFAULT_SIZE = (24, 80)
 _KILL_SECONDS = 2.0
 
 
-class ProcessService:
+class ProcessService(Process):
     """Every command of the sandbox, by pid, while it runs."""
 
     def __init__(self, children: Children, environment: Environment, paths: Paths, limits: AgentLimits) -> None:
@@ -220,25 +222,25 @@ async def _events(
         except TimeoutError:
             if deadline <= time.monotonic():
                 raise ConnectError(Code.DEADLINE_EXCEEDED, "the command reached its timeout") from None
-            yield ProcessEvent(event=Oneof("keepalive", ProcessEvent.KeepAlive()))
+            yield ProcessEvent(event=Oneof(KEEPALIVE, ProcessEvent.KeepAlive()))
             continue
         for stream, data in command.take(subscriber):
-            yield ProcessEvent(event=Oneof("data", _data(stream, data)))
+            yield ProcessEvent(event=Oneof(DATA, _data(stream, data)))
         if subscriber.ended is not None:
             if command.timed_out:
                 raise ConnectError(Code.DEADLINE_EXCEEDED, "the command reached its timeout and was killed")
-            yield ProcessEvent(event=Oneof("end", _end(subscriber.ended)))
+            yield ProcessEvent(event=Oneof(END, _end(subscriber.ended)))
             return
 
 
 def _data(stream: Stream, data: bytes) -> ProcessEvent.DataEvent:
     match stream:
         case "stdout":
-            return ProcessEvent.DataEvent(output=Oneof("stdout", data))
+            return ProcessEvent.DataEvent(output=Oneof(STDOUT, data))
         case "stderr":
-            return ProcessEvent.DataEvent(output=Oneof("stderr", data))
+            return ProcessEvent.DataEvent(output=Oneof(STDERR, data))
         case "pty":
-            return ProcessEvent.DataEvent(output=Oneof("pty", data))
+            return ProcessEvent.DataEvent(output=Oneof(PTY_DATA, data))
 
 
 def _end(ended: Ended) -> ProcessEvent.EndEvent:
@@ -249,7 +251,7 @@ def _end(ended: Ended) -> ProcessEvent.EndEvent:
 
 
 def _started(command: Command) -> ProcessEvent:
-    return ProcessEvent(event=Oneof("start", ProcessEvent.StartEvent(pid=command.pid)))
+    return ProcessEvent(event=Oneof(START, ProcessEvent.StartEvent(pid=command.pid)))
 
 
 def _size(pty: PTY) -> tuple[int, int]:

@@ -85,16 +85,18 @@ class Shell:
             while data:
                 data = data[os.write(self._code, data) :]
         except BrokenPipeError:
-            return self._gone()
+            self._close()
+            return None
         status = b""
         while not status.endswith(b"\0"):
             piece = os.read(self._status, _STATUS_BYTES)
             if not piece:
-                return self._gone()
+                self._close()
+                return None
             status += piece
         return int(status[:-1])
 
-    def _gone(self) -> None:
+    def _close(self) -> None:
         os.close(self._code)
         os.close(self._status)
 

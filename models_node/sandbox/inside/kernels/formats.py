@@ -50,7 +50,7 @@ def install_formats(formatter: DisplayFormatter) -> None:
 
 def chart_of_figure(figure: Any) -> dict[str, Any] | None:
     """What is drawn, as e2b_charts describes it; None for a figure it cannot read (its image is shown all the same)."""
-    from e2b_charts import chart_figure_to_dict
+    from e2b_charts import chart_figure_to_dict  # type: ignore[import-untyped]
 
     try:
         chart: dict[str, Any] = chart_figure_to_dict(figure)

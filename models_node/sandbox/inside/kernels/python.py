@@ -71,7 +71,8 @@ class PythonKernel:
 
     def _run_cell(self, code: str) -> None:
         shown = self._shell.errors_shown
-        result = self._shell.run_cell(code, store_history=True)
+        run_cell: Any = self._shell.run_cell
+        result = run_cell(code, store_history=True)
         error = result.error_before_exec or result.error_in_exec
         if error is not None and self._shell.errors_shown == shown:
             # e.g. a misused magic: IPython prints it and calls nobody

@@ -70,7 +70,8 @@ class KernelShell(InteractiveShell):
 
     def system(self, cmd: str) -> None:
         """`!cmd`: its output goes to the same descriptors as the kernel's."""
-        status = subprocess.call(self.var_expand(cmd, depth=1), shell=True, executable="/bin/bash")  # noqa: S602
+        expand: Any = self.var_expand
+        status = subprocess.call(str(expand(cmd, depth=1)), shell=True, executable="/bin/bash")  # noqa: S602
         self.user_ns["_exit_code"] = status
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
@@ -85,9 +86,12 @@ def make_shell() -> KernelShell:
     config.InteractiveShell.colors = "nocolor"
     config.InteractiveShell.cache_size = 100
     shell: KernelShell = KernelShell.instance(config=config)
-    install_formats(shell.display_formatter)
+    formatter = shell.display_formatter
+    if formatter is not None:
+        install_formats(formatter)
+    register: Any = shell.register_magic_function
     for magic in ("pip", "conda", "mamba", "micromamba", "uv"):
-        shell.register_magic_function(_no_packages, "line", magic)
+        register(_no_packages, "line", magic)
     builtins.input = _no_input
     return shell
 

@@ -42,8 +42,9 @@ def install_streams() -> None:
             PromptWriter(io.BufferedWriter(raw, 64 * 1024), encoding="utf-8", errors="replace", line_buffering=True)
         )
     sys.stdout, sys.stderr = streams
-    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr
-    sys.stdin = sys.__stdin__ = io.TextIOWrapper(io.FileIO(0, "r", closefd=False), encoding="utf-8")
+    standard: Any = sys
+    standard.__stdout__, standard.__stderr__ = sys.stdout, sys.stderr
+    sys.stdin = standard.__stdin__ = io.TextIOWrapper(io.FileIO(0, "r", closefd=False), encoding="utf-8")
     sys.addaudithook(_flush_before)
 
 
