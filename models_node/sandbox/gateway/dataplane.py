@@ -61,7 +61,10 @@ class DataPlane:
             await self._answer(scope, receive, send)
         except ApiError as error:
             metrics.refused(error.code)
-            raise
+            response = shapes.error_response(error)
+            if may_go_on(scope):
+                response.headers["connection"] = "close"
+            await response(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
@@ -120,6 +123,12 @@ class DataPlane:
     def _end_of(self, sandbox_id: str) -> str | None:
         """What ended the sandbox; None while it runs."""
         return None if self._sandboxes.find(sandbox_id) else self._why(sandbox_id) or "it ended"
+
+
+def may_go_on(scope: Scope) -> bool:
+    """Whether a client may still send a body that nobody wants: its connection is not kept for that."""
+    headers = Headers(scope=scope)
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
 
 def check_tokens(headers: Headers, route: Route, claim: Claim) -> None:

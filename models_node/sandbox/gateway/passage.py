@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from models_node.sandbox.errors import AgentUnreachable, agent_silent, upload_stalled, upload_too_large
 from models_node.sandbox.gateway import metrics
-from models_node.sandbox.gateway.headers import to_client, to_sandbox
+from models_node.sandbox.gateway.headers import Pairs, to_client, to_sandbox
 from models_node.sandbox.gateway.limits import (
     EXECUTION_GRACE_SECONDS,
     HEAD_SECONDS,
@@ -115,7 +115,7 @@ class Passage:
             headers = to_sandbox(scope["headers"], keep_length=whole is None)
             if whole is not None:
                 self._body_sent.set()
-            await self._exchange.open(scope["method"], target, headers, whole)
+            await self._open(scope["method"], target, headers, whole)
             inbound = asyncio.create_task(self._inbound(first, receive, whole is None))
             await self._outbound(scope, send, begun)
         except ClientGone:
@@ -125,10 +125,10 @@ class Passage:
         except AgentUnreachable as error:
             return await self._unreachable(error, scope, send)
         finally:
-            self._exchange.close()
             if inbound is not None:
                 inbound.cancel()
                 await asyncio.gather(inbound, return_exceptions=True)
+            self._exchange.close()
         return True
 
     # the request
@@ -144,6 +144,13 @@ class Passage:
             raise ClientGone
         self._check_size(len(message.get("body", b"")))
         return message
+
+    async def _open(self, method: str, target: str, headers: Pairs, whole: bytes | None) -> None:
+        try:
+            async with asyncio.timeout(self._limits.stall_seconds):
+                await self._exchange.open(method, target, headers, whole)
+        except TimeoutError:
+            raise agent_silent(self._limits.stall_seconds) from None
 
     async def _inbound(self, first: Message, receive: Receive, streamed: bool) -> None:
         """Passes the rest of the body on, then waits for the client to leave. Its failure ends the exchange."""

@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from models_node.sandbox import errors
-from models_node.sandbox.errors import AgentUnreachable
+from models_node.sandbox.errors import AgentUnreachable, LaunchFailed
 from models_node.sandbox.gateway import events as e
 from models_node.sandbox.gateway import metrics
 from models_node.sandbox.gateway.core import Core
@@ -31,6 +31,7 @@ from models_node.sandbox.gateway.life import Life
 from models_node.sandbox.gateway.limits import (
     HOLD_TTL_SECONDS,
     INIT_SECONDS,
+    KILL_SECONDS,
     LEDGER_SECONDS,
     MEASURE_SECONDS,
     LifecycleLimits,
@@ -138,8 +139,13 @@ class Sandboxes:
         return sandbox
 
     async def kill(self, sandbox_id: str) -> bool:
-        """Waits until nothing of it is left. False when there was no such sandbox."""
-        return await self._ask(lambda asker: e.Kill(sandbox_id, asker))
+        """Waits until nothing of it is left, or for its time: it is gone for clients either way. False when there was
+        no such sandbox."""
+        try:
+            async with asyncio.timeout(KILL_SECONDS):
+                return await self._ask(lambda asker: e.Kill(sandbox_id, asker))
+        except TimeoutError:
+            return True
 
     async def set_timeout(self, sandbox_id: str, seconds: float, *, extend: bool) -> bool:
         """It ends so many seconds from now; with extend, not earlier than it would have."""
@@ -162,7 +168,10 @@ class Sandboxes:
 
     async def sample(self, sandbox: Sandbox) -> None:
         """Measures one sandbox now."""
-        usage = await self._launcher.usage(sandbox.id)
+        try:
+            usage = await self._launcher.usage(sandbox.id)
+        except LaunchFailed:
+            return  # the launcher is busy: what was measured before is told
         if usage is not None and self.core.running(sandbox.id) is sandbox:
             self.samples.add(sandbox, usage, time.monotonic())
 

@@ -1,13 +1,15 @@
 """The way into a sandbox and back: one HTTP/1.1 request on a unix socket of its own, both directions as they come.
 
 A connection is made for each request and never kept: it costs a tenth of a millisecond, and an agent that has been
-taken over by user code cannot mix up two answers. Nothing it says is trusted: heads are bounded, what is no HTTP ends
-the exchange, and whoever reads bounds bytes and time.
+taken over by user code cannot mix up two answers. Reading and writing are apart: an agent that answers and closes
+before it has read everything (no space left, too large) is still heard. Nothing it says is trusted: heads are bounded,
+what is no HTTP ends the exchange, and whoever reads bounds bytes and time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -27,27 +29,23 @@ class Exchange(asyncio.Protocol):
     """One request. `open`, `send` while there is more, `head`, then `read` until it is empty; `close` at any time, by
     anybody. All but `close` raise AgentUnreachable."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, path: Path) -> None:
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []  # names in lower case
-        self._socket = socket
+        self._path = path
         self._parser = httptools.HttpResponseParser(self)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._reader: asyncio.Future[None] | None = None
-        self._writer: asyncio.Future[None] | None = None
+        self._outgoing: socket.socket | None = None
         self._pieces: list[bytes] = []
         self._held = self._head_bytes = self._header_bytes = 0
-        self._paused = self._blocked = self._head = self._ended = self._chunked = False
+        self._paused = self._sending = self._head = self._ended = self._chunked = False
         self._broken: AgentUnreachable | None = None
 
     async def open(self, method: str, target: str, headers: Headers, body: bytes | None) -> None:
         """Connects and sends the request. body: all of it; None: it comes with `send`."""
-        try:
-            async with asyncio.timeout(CONNECT_SECONDS):
-                await self._loop.create_unix_connection(lambda: self, str(self._socket))
-        except OSError as error:  # also a TimeoutError
-            raise AgentUnreachable(repr(error)) from None
+        await self._connect()
         lines = [f"{method} {target} HTTP/1.1\r\nhost: sandbox\r\nconnection: close\r\n".encode("ascii")]
         lines += [name + b": " + value + b"\r\n" for name, value in headers]
         if body is not None:
@@ -55,22 +53,15 @@ class Exchange(asyncio.Protocol):
         else:
             self._chunked = not any(name == b"content-length" for name, _ in headers)
             lines.append(b"transfer-encoding: chunked\r\n\r\n" if self._chunked else b"\r\n")
-        self._write(b"".join(lines))
+        await self._write(b"".join(lines))
 
     async def send(self, piece: bytes, *, last: bool) -> None:
-        """Waits while the sandbox does not read. Of an answer that has ended already, the rest goes nowhere."""
-        if self._ended:
-            return
+        """Waits while the sandbox does not read. What it does not want any more goes nowhere: its answer says why."""
         if self._chunked:
             framed = b"%x\r\n%b\r\n" % (len(piece), piece) if piece else b""
-            self._write(framed + (b"0\r\n\r\n" if last else b""))
+            await self._write(framed + (b"0\r\n\r\n" if last else b""))
         elif piece:
-            self._write(piece)
-        while self._blocked and not self._ended:
-            if self._broken is not None:
-                raise self._broken
-            self._writer = self._loop.create_future()
-            await self._writer
+            await self._write(piece)
 
     async def head(self) -> None:
         """Returns when `status` and `headers` are there."""
@@ -97,6 +88,21 @@ class Exchange(asyncio.Protocol):
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
+        if not self._sending:
+            self._stop_writing()
+
+    async def _connect(self) -> None:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await self._loop.sock_connect(connection, str(self._path))
+                self._outgoing = connection.dup()
+                await self._loop.create_unix_connection(lambda: self, sock=connection)
+        except OSError as error:  # also a TimeoutError
+            connection.close()
+            self._stop_writing()
+            raise AgentUnreachable(repr(error)) from None
 
     async def _news(self) -> None:
         if self._broken is not None:
@@ -104,33 +110,45 @@ class Exchange(asyncio.Protocol):
         self._reader = self._loop.create_future()
         await self._reader
 
-    def _write(self, data: bytes) -> None:
-        if self._broken is not None:
-            raise self._broken
-        if self._transport is not None:
-            self._transport.write(data)
+    async def _write(self, data: bytes) -> None:
+        """One at a time; `close` leaves the end of it to the write under way."""
+        if self._outgoing is None:
+            return
+        self._sending = True
+        try:
+            sent = self._outgoing.send(data)
+            if sent < len(data):
+                await self._loop.sock_sendall(self._outgoing, memoryview(data)[sent:])
+        except BlockingIOError:
+            try:
+                await self._loop.sock_sendall(self._outgoing, data)
+            except OSError:
+                self._stop_writing()
+        except OSError:
+            self._stop_writing()
+        finally:
+            self._sending = False
+            if self._broken is not None:
+                self._stop_writing()
+
+    def _stop_writing(self) -> None:
+        outgoing, self._outgoing = self._outgoing, None
+        if outgoing is not None:
+            outgoing.close()
 
     def _break(self, error: AgentUnreachable) -> None:
         self._broken = self._broken or error
         self._wake()
 
     def _wake(self) -> None:
-        for waiter in (self._reader, self._writer):
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
-        self._reader = self._writer = None
+        reader, self._reader = self._reader, None
+        if reader is not None and not reader.done():
+            reader.set_result(None)
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-
-    def pause_writing(self) -> None:
-        self._blocked = True
-
-    def resume_writing(self) -> None:
-        self._blocked = False
-        self._wake()
 
     def data_received(self, data: bytes) -> None:
         if not self._head:
@@ -151,7 +169,6 @@ class Exchange(asyncio.Protocol):
             self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._blocked = False
         if not self._ended:
             words = f"the connection broke{f' ({exc})' if exc else ''}"
             self._break(AgentUnreachable(words, begun=self._head))
@@ -188,12 +205,12 @@ class Exchange(asyncio.Protocol):
             self._ended = True
 
 
-async def ask(socket: Path, method: str, path: str, body: bytes = b"", *, most_bytes: int = 64 * 2**10) -> int:
+async def ask(agent: Path, method: str, path: str, body: bytes = b"", *, most_bytes: int = 64 * 2**10) -> int:
     """One of the gateway's own questions to an agent: the answer's status, its body read and dropped.
 
     Raises AgentUnreachable. No time limit of its own.
     """
-    exchange = Exchange(socket)
+    exchange = Exchange(agent)
     try:
         await exchange.open(method, path, [(b"content-type", b"application/json")], body)
         await exchange.head()

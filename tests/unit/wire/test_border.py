@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from stack.secrets import Secrets, ensure_secrets
 from stack.settings import Settings
@@ -207,3 +208,36 @@ async def test_a_confined_key_opens_its_own_paths_and_no_others(tmp_path: Path) 
         refused = await client.post("/api/ask", json={"message": "hola"})
         assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
         assert (await client.get("/metrics")).status_code == 403
+
+
+async def test_a_service_may_speak_anothers_protocol_and_guard_some_requests_itself(tmp_path: Path) -> None:
+    topology = tmp_path / "topology.toml"
+    topology.write_text(PUBLIC)
+    settings = Settings(home=tmp_path, topology=topology, max_body_bytes=10)
+    app = FastAPI()
+
+    async def readiness() -> Readiness:
+        return Readiness(True)
+
+    @app.post("/body")
+    async def body(request: Request) -> dict[str, Any]:
+        return {"bytes": len(await request.body()), "principal": current().principal.name}
+
+    install_border(
+        app,
+        service="chat-api",
+        settings=settings,
+        secrets=ensure_secrets(settings),
+        allowed={"operator"},
+        readiness=readiness,
+        render=lambda error: JSONResponse({"told": error.code}, error.status),
+        unguarded=lambda scope: any(name == b"x-own" for name, _ in scope["headers"]),
+    )
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        refused = await client.post("/body", content=b"x" * 100)
+        assert (refused.status_code, refused.json()) == (401, {"told": "missing_api_key"})
+        passed = await client.post("/body", content=b"x" * 100, headers={"x-own": "1"})
+        assert passed.json() == {"bytes": 100, "principal": "anonymous"}
+        assert "x-capibara6-run-id" in passed.headers
+        assert (await client.get("/nowhere", headers={"x-own": "1"})).json() == {"told": "not_found"}

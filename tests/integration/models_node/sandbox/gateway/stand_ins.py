@@ -111,9 +111,7 @@ class StandInAgent:
 
     async def write(self, request: Request) -> Response:
         self.note(request)
-        body = b""
-        async for piece in request.stream():
-            body += piece
+        body = await request.body()
         name = request.query_params.get("path", "upload")
         self.files[name] = body
         return JSONResponse([{"name": name, "path": name, "type": "file"}])

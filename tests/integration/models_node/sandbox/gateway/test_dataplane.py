@@ -262,6 +262,7 @@ def test_uploads_are_bounded(start: Start) -> None:
     for content in (b"x" * 2 * MIB, pieces()):
         reply = sandbox.ask("POST", "/files?path=big", content=content)
         assert reply.status_code == 413, reply.text
+        assert reply.headers["connection"] == "close"
         assert "CAPIBARA6_SANDBOX_UPLOAD_BYTES" in reply.json()["message"]
     assert sandbox.ask("POST", "/files?path=fits", content=b"x" * MIB).status_code == 200
     reply = sandbox.ask("POST", "/execute", INTERPRETER, content=b"x" * 20_000)
@@ -387,3 +388,18 @@ def test_an_agent_that_reads_no_upload_does_not_hold_it_for_ever(start: Start) -
     hostile(gateway, _does_not_read)
     reply = Made(gateway).ask("POST", "/files?path=a", content=iter([b"x" * MIB] * 8))
     assert reply.status_code == 504
+
+
+async def _is_full(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readexactly(1000)
+    writer.write(b"HTTP/1.1 507 Insufficient Storage\r\nconnection: close\r\ncontent-length: 4\r\n\r\nfull")
+    await writer.drain()
+
+
+@pytest.mark.parametrize("size", [4000, 8 * MIB])
+def test_an_answer_that_comes_before_the_upload_was_read_is_heard(gateway: RunningGateway, size: int) -> None:
+    hostile(gateway, _is_full)
+    sandbox = Made(gateway)
+    for _ in range(5):
+        reply = sandbox.ask("POST", "/files?path=a", content=b"x" * size)
+        assert (reply.status_code, reply.text) == (507, "full")

@@ -135,10 +135,11 @@ def test_an_execution_that_its_sandbox_does_not_survive_is_told_so(gateway: Runn
 
 def test_a_client_that_leaves_while_it_waits_leaves_no_sandbox(gateway: RunningGateway) -> None:
     gateway.warm(2)
-    gateway.launcher.launch_seconds = 0.4
+    gateway.launcher.launch_seconds = 3
     assert [create(gateway).status_code for _ in range(2)] == [201, 201]
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(f"{gateway.url}/v2/sandboxes", json=ASKED, timeout=0.1)
+    gateway.launcher.launch_seconds = 0
     gateway.until(lambda: gateway.stats()["creations"]["waiting"] == 0)
     gateway.warm(2)
     assert gateway.stats()["states"]["running"] == 2
