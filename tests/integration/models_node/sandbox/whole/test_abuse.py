@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import io
 import socket
@@ -197,8 +198,9 @@ def test_a_kernel_that_ends_itself_is_told_and_replaced(sandbox: Sandbox, code: 
 
 
 def test_kill_9_minus_1_leaves_the_sandbox_itself(sandbox: Sandbox) -> None:
-    with pytest.raises(SandboxException):
-        sandbox.commands.run("kill -9 -1; kill -9 1; sleep 5")
+    sandbox.run_code("kernel = 'this one'")
+    sandbox.commands.run("kill -9 -1; kill -9 1")
+    assert sandbox.run_code("kernel").error is not None, "it was killed, and said so"
     still_works(sandbox)
     assert sandbox.commands.run("echo well").stdout == "well\n"
 
@@ -375,7 +377,7 @@ def test_routes_that_are_nobodys_business_are_not_there(node: Node, sandbox: San
     }
     for path, port in (("/init", 49983), ("/ready", 49999), ("/execute", 49983), ("/files", 49999), ("/x", 8080)):
         reply = httpx.post(node.url + path, headers=data_headers(sandbox, port, **tokens), json={}, trust_env=False)
-        assert reply.status_code in (400, 404), (path, reply.status_code, reply.text)
+        assert reply.status_code in (400, 404, 502), (path, reply.status_code, reply.text)
 
 
 def test_a_made_up_sandbox_is_not_found(node: Node) -> None:
@@ -416,34 +418,26 @@ def test_uploads_that_trickle_hold_up_nobody(
 
 def test_a_storm_of_creations_is_answered_one_by_one(node: Node) -> None:
     """200 at once: so many get one as there may be, the others are told to come again; the node goes on."""
-    made: list[Sandbox] = []
-    refused: list[str] = []
-    lock = threading.Lock()
 
-    def create() -> None:
-        try:
-            got = node.create(timeout=60, request_timeout=120)
-        except SandboxException as error:
-            with lock:
-                refused.append(f"{type(error).__name__}: {error}")
-        else:
-            with lock:
-                made.append(got)
+    async def storm() -> list[httpx.Response]:
+        limits = httpx.Limits(max_connections=200)
+        async with httpx.AsyncClient(base_url=node.url, timeout=60, trust_env=False, limits=limits) as client:
+            body = {"templateID": "code-interpreter-v1", "timeout": 60}
+            asked = [client.post("/v2/sandboxes", json=body, headers={"x-api-key": "k"}) for _ in range(200)]
+            return list(await asyncio.gather(*asked))
 
-    threads = [threading.Thread(target=create) for _ in range(200)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    replies = asyncio.run(storm())
+    made = [reply.json()["sandboxID"] for reply in replies if reply.status_code == 201]
+    refused = [reply for reply in replies if reply.status_code != 201]
     try:
-        assert len(made) + len(refused) == 200
-        assert 1 <= len(made) <= 20
-        assert all("429" in told or "503" in told or "RateLimit" in told for told in refused), set(refused)
-        assert made[0].run_code("1+1").text == "2"
+        assert 1 <= len(set(made)) == len(made) <= 20
+        assert {reply.status_code for reply in refused} <= {429, 503}
+        assert all(reply.json()["message"] and int(reply.headers["retry-after"]) > 0 for reply in refused)
+        first = Sandbox.connect(made[0], **node.options())
+        assert first.run_code("1+1").text == "2"
     finally:
-        for got in made:
-            got.kill()
-    until(lambda: len(Sandbox.list(**node.options()).next_items()) == 0, 30)
+        for sandbox_id in made:
+            Sandbox.kill(sandbox_id, **node.options())
     again = node.create()
     assert again.run_code("1+1").text == "2"
     again.kill()
