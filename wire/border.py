@@ -61,10 +61,10 @@ _PASSED_ON = {"/health/live", "/health/ready", "/metrics"}
 class BorderRules:
     """What the border asks of a request.
 
-    keys: None where no key is asked for. larger_bodies: bytes for the paths with more. openai_paths: prefixes whose
-    errors have OpenAI's shape. open_paths: prefixes answered without a key. confined: principals whose key opens only
-    the paths that begin so; others' open all. render: the shape of every error, for a service that speaks another's
-    protocol. unguarded: requests that the service itself checks the credentials and bounds the body of.
+    keys: None where no key is asked for. larger_bodies: bytes for the paths that take more. openai_paths: prefixes
+    whose errors have OpenAI's shape. open_paths: prefixes answered without a key. confined: principals whose key opens
+    only the paths that begin so; others' open all. render: the shape of every error, for a service that speaks
+    another's protocol. unguarded: requests that the service itself checks the credentials and bounds the body of.
     """
 
     service: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -42,11 +42,12 @@ def run_folder() -> Path:
 
 
 def assemble(
-    settings: Settings, secrets: Secrets | None, launcher: Launcher, memory: NodeMemory, folder: Path
+    settings: Settings, secrets: Secrets | None, connect: Callable[[], Launcher], memory: NodeMemory, folder: Path
 ) -> FastAPI:
-    """The application over any launcher and ledger. folder: for the sockets; its path has to be short."""
+    """The application over any launcher and ledger. connect: called once, in the application's event loop. folder: for
+    the sockets; its path has to be short."""
     rules = EgressRules.parse(settings.sandbox_egress)
-    sandboxes = Sandboxes(launcher, memory, LifecycleLimits.of(settings), rules, folder)
+    sandboxes = Sandboxes(connect, memory, LifecycleLimits.of(settings), rules, folder)
     plane = control.ControlPlane(sandboxes, settings)
     metrics.STANDING.watch(lambda: gauges(sandboxes))
 

@@ -185,10 +185,10 @@ class Core:
     # what has become possible or due
 
     def _settle(self, now: float) -> None:
-        for sandbox in self.sandboxes.values():
+        self._claim(now)
+        for sandbox in self.sandboxes.values():  # after the claims: one may have been asked for no time at all
             if sandbox.state is State.RUNNING and sandbox.ends_at <= now:
                 self._end(sandbox, Why.TIMEOUT)
-        self._claim(now)
         self._time_out(now)
         self._launch(now)
         if hold := self.holding.next(self.sandboxes.values(), now, grow=self._launches_wanted()):

@@ -19,22 +19,17 @@ ANSWER_SECONDS = 60.0  # longer than all the steps that the launcher itself limi
 
 
 class LauncherClient:
-    """See `launching.Launcher`. The process ends when the launcher has gone."""
+    """See `launching.Launcher`. Made in the event loop that uses it; the process ends when the launcher has gone."""
 
     def __init__(self, descriptor: int) -> None:
-        self._end = socket.socket(fileno=descriptor)
-        self._channel: Channel | None = None
-        self._hearing: asyncio.Task[None] | None = None
+        self._channel = Channel(socket.socket(fileno=descriptor))
         self._numbers = itertools.count()
         self._waiting: dict[int, asyncio.Future[messages.Packet]] = {}
         self._exits: list[Callable[[str, str], None]] = []
         self._starting = True
         self._unavailable: str | None = _STARTING
-
-    def start(self) -> None:
-        self._channel = Channel(self._end)
         self._channel.send({"do": "hello"})
-        self._hearing = asyncio.create_task(self._hear(self._channel))
+        self._hearing = asyncio.create_task(self._hear())
 
     @property
     def unavailable(self) -> str | None:
@@ -67,8 +62,6 @@ class LauncherClient:
         answered: asyncio.Future[messages.Packet] = asyncio.get_running_loop().create_future()
         self._waiting[call] = answered
         try:
-            if self._channel is None:
-                raise OSError
             self._channel.send({**order, "call": call}, descriptors)
             packet = await asyncio.wait_for(answered, ANSWER_SECONDS)
         except (OSError, TimeoutError) as error:
@@ -79,10 +72,10 @@ class LauncherClient:
             raise LaunchFailed(str(packet.content["failed"]), str(packet.content.get("mend") or ""))
         return packet
 
-    async def _hear(self, channel: Channel) -> None:
+    async def _hear(self) -> None:
         try:
             while True:
-                self._take(await channel.receive())
+                self._take(await self._channel.receive())
         except messages.Gone:
             os._exit(1)  # without its launcher a gateway has nothing to offer; bubblewrap would end it just after
 

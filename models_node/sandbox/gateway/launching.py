@@ -21,10 +21,6 @@ class Usage:
 
 
 class Launcher(Protocol):
-    def start(self) -> None:
-        """Called once, in the event loop that uses it."""
-        ...
-
     async def create(self, sandbox_id: str, listener: socket.socket, *, egress: bool) -> socket.socket | None:
         """The sandbox's processes exist and serve `listener`, whose descriptor is passed on; the caller closes its own.
 

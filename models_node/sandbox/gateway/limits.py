@@ -13,6 +13,7 @@ KILL_SECONDS = 10.0  # after it a kill is tried again; its memory stays held
 INIT_SECONDS = 10.0
 MEASURE_SECONDS = 5.0
 HOLD_TTL_SECONDS = 30.0
+LEDGER_SECONDS = 30.0  # longest answer: it may have to end a model first
 LEDGER_RETRY_SECONDS = 2.0
 FIRST_BACKOFF_SECONDS = 0.5  # after a launch that failed; doubled with each
 LONGEST_BACKOFF_SECONDS = 30.0

@@ -14,7 +14,7 @@ import logging
 import secrets
 import time
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from models_node.sandbox.gateway.life import Life
 from models_node.sandbox.gateway.limits import (
     HOLD_TTL_SECONDS,
     INIT_SECONDS,
+    LEDGER_SECONDS,
     MEASURE_SECONDS,
     LifecycleLimits,
 )
@@ -42,7 +43,6 @@ from wire.errors import ApiError
 
 log = logging.getLogger("models_node.sandbox")
 
-LEDGER_SECONDS = 30.0  # it may have to end a model first
 TEMPLATE = "template"  # the id that the launcher knows the forked template's memory by
 PROXY_URL = "http://127.0.0.1:3128"
 CREATIONS_REMEMBERED = 1000
@@ -57,13 +57,19 @@ class Sandboxes:
     """Start it with `start`, end it with `stop`; between them `create`, `kill`, `set_timeout` and what tells of it."""
 
     def __init__(
-        self, launcher: Launcher, memory: NodeMemory, limits: LifecycleLimits, rules: EgressRules, folder: Path
+        self,
+        connect: Callable[[], Launcher],
+        memory: NodeMemory,
+        limits: LifecycleLimits,
+        rules: EgressRules,
+        folder: Path,
     ) -> None:
         self.core = Core(limits, new_id)
         self.samples = Samples()
         self.creation_seconds: deque[float] = deque(maxlen=CREATIONS_REMEMBERED)
         self.rules = rules
-        self._launcher = launcher
+        self._connect = connect
+        self._launcher: Launcher
         self._memory = memory
         self._folder = folder
         self._inbox: asyncio.Queue[e.Event] = asyncio.Queue()
@@ -80,7 +86,7 @@ class Sandboxes:
     # what others call
 
     def start(self) -> None:
-        self._launcher.start()
+        self._launcher = self._connect()  # in the loop that its answers come to
         self._launcher.on_exit(self._exited)
         self._owner = asyncio.create_task(self._run(), name="sandboxes")
         self._measurer = asyncio.create_task(self._measure(), name="sandbox measurements")

@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from models_node.sandbox.errors import LaunchFailed
 from models_node.sandbox.gateway.app import assemble
@@ -32,6 +33,18 @@ from wire.serve import AbortableProtocol
 
 MIB = 2**20
 LINE = b'{"type": "stdout", "text": "x", "timestamp": 0}\n'
+
+
+class Echo:
+    """Each piece as it comes: both directions at once."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        more = True
+        while more:
+            message = await receive()
+            more = message.get("more_body", False)
+            await send({"type": "http.response.body", "body": message.get("body", b""), "more_body": more})
 
 
 class StandInAgent:
@@ -52,7 +65,7 @@ class StandInAgent:
             Route("/files", self.write, methods=["POST"]),
             Route("/contexts", self.contexts),
             Route("/execute", self.execute, methods=["POST"]),
-            Route("/process.Process/StreamInput", self.echo, methods=["POST"]),
+            Route("/process.Process/StreamInput", Echo(), methods=["POST"]),
         ]
         config = uvicorn.Config(Starlette(routes=routes), log_config=None, lifespan="off", http="httptools")
         self._server = uvicorn.Server(config)
@@ -108,10 +121,6 @@ class StandInAgent:
     async def contexts(self, request: Request) -> Response:
         return JSONResponse([{"id": "default", "language": "python", "cwd": "/home/user"}])
 
-    async def echo(self, request: Request) -> Response:
-        """Each piece as it comes: both directions at once."""
-        return StreamingResponse(request.stream(), media_type="application/connect+json")
-
     async def execute(self, request: Request) -> Response:
         self.note(request)
         word, _, rest = (await request.json())["code"].partition(" ")
@@ -151,9 +160,6 @@ class StandInLauncher:
         self.starting = False
         self._callback: Callable[[str, str], None] | None = None
 
-    def start(self) -> None:
-        """Nothing has to be started here."""
-
     async def create(self, sandbox_id: str, listener: socket.socket, *, egress: bool) -> socket.socket | None:
         await asyncio.sleep(self.launch_seconds)
         if self.failing is not None:
@@ -187,6 +193,10 @@ class StandInLauncher:
     def unavailable(self) -> str | None:
         return self.words
 
+    @property
+    def starting(self) -> bool:
+        return False
+
 
 class StandInLedger:
     """room: bytes it may give; None: it cannot be reached."""
@@ -216,7 +226,7 @@ class RunningGateway:
         self.launcher = StandInLauncher()
         self.ledger = StandInLedger()
         self._folder = tempfile.TemporaryDirectory(prefix="c6-gw-")
-        self.app = assemble(settings, secrets, self.launcher, self.ledger, Path(self._folder.name))
+        self.app = assemble(settings, secrets, lambda: self.launcher, self.ledger, Path(self._folder.name))
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"

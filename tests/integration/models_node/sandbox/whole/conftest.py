@@ -31,7 +31,7 @@ class Node:
 
     home: Path
     offset: int = OFFSET
-    variables: dict[str, str] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=lambda: {"CAPIBARA6_SANDBOX_UIDS": "61500"})
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -74,7 +74,7 @@ class Node:
 
     def processes(self) -> list[int]:
         """What runs as one of the node's own users: gateway, template, sandboxes."""
-        first = read_settings(self.home).sandbox_uids
+        first = int(self.variables["CAPIBARA6_SANDBOX_UIDS"])
         found = []
         for status in Path("/proc").glob("[0-9]*/status"):
             try:
