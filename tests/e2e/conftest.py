@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -13,10 +14,11 @@ import pytest
 
 from stack.processes import stack_id
 from stack.settings import Settings
+from tests.e2e.ordinary_user import OrdinaryUser, installing
 from tests.e2e.stack import INSTALL_SECONDS, Stack, copy_repository
 
-# Files whose tests leave the stack down, in the order they come.
-ENDING = ("test_stopping.py", "test_the_readme.py")
+# Files in the order they come, others before them: of those whose tests leave the stack down the last ones.
+ORDER = ("test_smoke.py", "test_other_users.py", "test_trouble.py", "test_stopping.py", "test_the_readme.py")
 
 
 def interrupt_installation(stack: Stack) -> None:
@@ -29,6 +31,19 @@ def interrupt_installation(stack: Stack) -> None:
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
     assert not (stack.home / "envs" / "models" / ".capibara6-complete").exists()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ordinary_user(request: pytest.FixtureRequest) -> Iterator[OrdinaryUser | None]:
+    """Another user's own installation, begun with the first test of the tier, as it takes minutes to download; None
+    where no test of this session asks for it, or only root could make the user.
+    """
+    wanted = any(item.path.name == "test_other_users.py" for item in request.session.items)
+    if not wanted or os.getuid() != 0:
+        yield None
+        return
+    with installing() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +69,7 @@ def installed() -> Iterator[Stack]:
 @pytest.fixture
 def stack(installed: Stack) -> Stack:
     """The stack, running and ready, whatever the test before did to it."""
-    if set(installed.states().values()) != {"ready"}:
+    if not installed.answers() and set(installed.states().values()) != {"ready"}:
         installed.ok("up", "--detach", seconds=300)
     return installed
 
@@ -67,5 +82,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ours = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
     for item in ours:
         item.add_marker(pytest.mark.timeout(1500))
-    last = {name: place for place, name in enumerate(ENDING, 1)}
-    items[:] = [item for item in items if item not in ours] + sorted(ours, key=lambda item: last.get(item.path.name, 0))
+    places = {name: place for place, name in enumerate(ORDER, 1)}
+    others = [item for item in items if item not in ours]
+    items[:] = others + sorted(ours, key=lambda item: places.get(item.path.name, 0))

@@ -95,6 +95,15 @@ class Stack:
     def states(self) -> dict[str, str]:
         return {name: entry["state"] for name, entry in self.status().items()}
 
+    def answers(self) -> bool:
+        """Whether every service says that it is ready. Cheaper than `status`, which is a program to be started."""
+        asked = {"chat-api": "/health/ready", "model-server": "/health/ready", "prefect-server": "/api/health"}
+        try:
+            replies = [httpx.get(self.url(name) + path, timeout=5) for name, path in asked.items()]
+        except httpx.TransportError:
+            return False
+        return all(reply.status_code == 200 for reply in replies)
+
     def url(self, name: str) -> str:
         ports = {"chat-api": 5000, "model-server": 8082, "prefect-server": 4200, "postgres": 5433}
         return f"http://127.0.0.1:{ports[name] + self.port_offset}"

@@ -1,0 +1,49 @@
+"""A user made for the tests, who installs the stack in a home that is closed to others."""
+
+from __future__ import annotations
+
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e.stack import Stack, copy_repository
+
+USER = "capibara6-e2e"
+
+
+@dataclass(frozen=True, slots=True)
+class OrdinaryUser:
+    """first_up: `up --detach` under way, which installs everything first. told: the file of what it says."""
+
+    stack: Stack
+    first_up: subprocess.Popen[str]
+    told: Path
+
+
+@contextmanager
+def installing() -> Iterator[OrdinaryUser]:
+    """A copy of the repository in their home (mode 0700), being installed; at the end user and home are removed."""
+    subprocess.run(["useradd", "--create-home", "--shell", "/bin/sh", USER], check=True)
+    home = Path(pwd.getpwnam(USER).pw_dir)
+    home.chmod(0o700)
+    root = home / "capibara6"
+    copy_repository(root)
+    subprocess.run(["chown", "-R", f"{USER}:", str(home)], check=True)
+    prefix = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "--no-new-privs")
+    variables = {"HOME": str(home), "USER": USER, "LOGNAME": USER, "PATH": "/usr/local/bin:/usr/bin:/bin"}
+    stack = Stack(root, 22_000, prefix, variables)
+    with tempfile.NamedTemporaryFile("w", prefix="capibara6-e2e-") as told:
+        up = stack.popen("up", "--detach", stdin=subprocess.DEVNULL, stdout=told, stderr=told)
+        try:
+            yield OrdinaryUser(stack, up, Path(told.name))
+        finally:
+            up.terminate()
+            up.wait(60)
+            stack.run("down")
+            subprocess.run(["userdel", "--remove", USER], check=False, capture_output=True)
+            shutil.rmtree(home, ignore_errors=True)
