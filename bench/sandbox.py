@@ -93,7 +93,7 @@ def stats() -> dict[str, Any]:
 
 
 def warm() -> int:
-    return int(stats()["sandboxes"]["warm"])
+    return int(stats()["states"]["warm"])
 
 
 def wait_until(holds: Callable[[], bool], seconds: float, explain: Callable[[], str] = lambda: "") -> None:
@@ -184,34 +184,42 @@ def many_at_once(count: int) -> dict[str, Any]:
 
 def bare_kernel(executions: int) -> dict[str, Any]:
     """A Jupyter kernel as anybody would start one: no sandbox, no network protocol but its own."""
-    starts, again = [], []
-    memory = 0.0
-    for number in range(KERNEL_STARTS):
-        manager = KernelManager(kernel_name="python3")
-        began = time.perf_counter()
-        manager.start_kernel()
-        client = manager.client()
-        client.start_channels()
-        client.wait_for_ready(timeout=WAIT_SECONDS)
-        client.execute_interactive("1+1", output_hook=lambda _: None, timeout=WAIT_SECONDS)
-        starts.append(time.perf_counter() - began)
-        if number == KERNEL_STARTS - 1:
-            for _ in range(executions):
-                again.append(
-                    timed(lambda: client.execute_interactive("1+1", output_hook=lambda _: None, timeout=WAIT_SECONDS))
-                )
-            imports = "import numpy, pandas, matplotlib.pyplot"
-            took = timed(lambda: client.execute_interactive(imports, output_hook=lambda _: None, timeout=WAIT_SECONDS))
-            pid = manager.provisioner.pid  # type: ignore[union-attr]
-            memory = psutil.Process(pid).memory_full_info().pss / 1e6
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
+    starts = []
+    for _ in range(KERNEL_STARTS - 1):
+        with jupyter_kernel(starts):
+            pass
+    with jupyter_kernel(starts) as (execute, process):
+        again = [timed(lambda: execute("1+1")) for _ in range(executions)]
+        imports = timed(lambda: execute("import numpy, pandas, matplotlib.pyplot"))
+        memory = process.memory_full_info().pss / 1e6
     return {
         "start_and_first_execution": milliseconds(starts),
         "execution": milliseconds(again),
-        "import_numpy_pandas_matplotlib_ms": round(took * 1000, 2),
+        "import_numpy_pandas_matplotlib_ms": round(imports * 1000, 2),
         "pss_after_imports_mb": round(memory, 1),
     }
+
+
+@contextmanager
+def jupyter_kernel(starts: list[float]) -> Iterator[tuple[Callable[[str], object], psutil.Process]]:
+    """Yields how to run code in it, and its process. starts: seconds to its first result are added."""
+    manager = KernelManager(kernel_name="python3")
+    began = time.perf_counter()
+    manager.start_kernel()
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=WAIT_SECONDS)
+
+    def execute(code: str) -> object:
+        return client.execute_interactive(code, output_hook=lambda _: None, timeout=WAIT_SECONDS)
+
+    execute("1+1")
+    starts.append(time.perf_counter() - began)
+    try:
+        yield execute, psutil.Process(int(manager.provisioner.pid))
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
 
 
 def main() -> int:

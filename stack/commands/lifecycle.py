@@ -95,8 +95,8 @@ def restart(given: argparse.Namespace) -> int:
 
 
 def status(given: argparse.Namespace) -> int:
-    """Prints every service of this machine. Exit status 0 when all are ready (or say that this machine cannot offer them),
-    1 when not.
+    """Prints every service of this machine. Exit status 0 when each is ready, or says that this machine cannot offer
+    it; 1 otherwise.
     """
     settings = read_settings()
     found = states(settings, load_topology(settings))
@@ -142,7 +142,8 @@ def _settings_for(given: argparse.Namespace) -> Settings:
 
 def _say_where(settings: Settings, topology: Topology, services: list[Service]) -> None:
     titles = {
-        "chat-api": "chat API", "model-server": "models", "sandbox-gateway": "sandboxes", "prefect-server": "Prefect UI",
+        "chat-api": "chat API", "model-server": "models", "sandbox-gateway": "sandboxes",
+        "prefect-server": "Prefect UI",
     }  # fmt: skip
     print("\nCapibara6 is up.\n")
     for service in services:

@@ -122,7 +122,10 @@ class BringUp:
             say(f"  – {service.name} is unavailable on this machine, the rest is not touched by that: {found.reason}")
 
     def _until_ready(self, service: Service, began: float) -> Probe | None:
-        """Its last probe: ready, or unavailable for good. None when the bring-up was aborted first. Raises ServiceFailed when it dies again and again, or is late."""
+        """Its last probe: ready, or unavailable for good. None when the bring-up was aborted first.
+
+        Raises ServiceFailed when it dies again and again, or is late.
+        """
         deadline = time.monotonic() + self._settings.service_start_timeout_seconds
         supervisor, told, reason = Supervisor(self._settings), began, ""
         while not self._aborted.is_set():

@@ -1,4 +1,4 @@
-"""The few Linux calls that Python 3.11 has no name for. Constants are the kernel's (uapi headers), by their own names."""
+"""The few Linux calls that Python 3.11 has no name for. Constants have the names of the kernel's own headers."""
 
 from __future__ import annotations
 

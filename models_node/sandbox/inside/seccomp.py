@@ -55,16 +55,15 @@ semctl semget semop semtimedop shmat shmctl shmdt shmget
 """
 ALLOWED: tuple[str, ...] = tuple(" ".join((FILES, MEMORY, PROCESSES, WAITING, TALKING)).split())
 
-REFUSED: tuple[str, ...] = tuple(
-    """
-    acct add_key bpf chroot clock_adjtime clock_settime delete_module fanotify_init fanotify_mark finit_module fsconfig
-    fsmount fsopen fspick init_module io_uring_enter io_uring_register io_uring_setup kcmp kexec_file_load kexec_load
-    keyctl lookup_dcookie memfd_secret migrate_pages mount mount_setattr move_mount move_pages name_to_handle_at
-    nfsservctl open_by_handle_at open_tree perf_event_open pidfd_getfd pivot_root process_madvise process_mrelease
-    process_vm_readv process_vm_writev ptrace quotactl quotactl_fd reboot request_key setdomainname sethostname setns
-    settimeofday swapoff swapon syslog umount umount2 unshare userfaultfd vhangup vmsplice
-    """.split()
-)
+DANGEROUS = """
+acct add_key bpf chroot clock_adjtime clock_settime delete_module fanotify_init fanotify_mark finit_module fsconfig
+fsmount fsopen fspick init_module io_uring_enter io_uring_register io_uring_setup kcmp kexec_file_load kexec_load
+keyctl lookup_dcookie memfd_secret migrate_pages mount mount_setattr move_mount move_pages name_to_handle_at
+nfsservctl open_by_handle_at open_tree perf_event_open pidfd_getfd pivot_root process_madvise process_mrelease
+process_vm_readv process_vm_writev ptrace quotactl quotactl_fd reboot request_key setdomainname sethostname setns
+settimeofday swapoff swapon syslog umount umount2 unshare userfaultfd vhangup vmsplice
+"""
+REFUSED: tuple[str, ...] = tuple(DANGEROUS.split())
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 NETLINK_ROUTE = 0  # what libc and ZeroMQ list interfaces by

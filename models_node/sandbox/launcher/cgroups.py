@@ -246,7 +246,7 @@ def _own_paths(cgroup: str) -> dict[str, str]:
     paths: dict[str, str] = {}
     for line in cgroup.splitlines():
         _, controllers, path = line.split(":", 2)
-        paths |= {controller: path for controller in controllers.split(",")}
+        paths |= dict.fromkeys(controllers.split(","), path)
     return paths
 
 

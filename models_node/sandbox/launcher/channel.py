@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from models_node.sandbox.inside import messages
@@ -80,12 +80,14 @@ class Channel:
 async def ended(pidfd: int) -> None:
     """Returns when the process has ended. pidfd: see pidfd_open(2)."""
     loop = asyncio.get_running_loop()
-    done = loop.create_future()
-    loop.add_reader(pidfd, lambda: done.done() or done.set_result(None))
+    done: asyncio.Future[None] = loop.create_future()
+
+    def told() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    loop.add_reader(pidfd, told)
     try:
         await done
     finally:
         loop.remove_reader(pidfd)
-
-
-Notify = Callable[[dict[str, Any]], None]

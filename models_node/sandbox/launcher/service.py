@@ -74,7 +74,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         ours, theirs = messages.pair()
-        self._gateway = Channel(ours)
+        self._gateway = channel = Channel(ours)
         findings = await asyncio.to_thread(
             checks.examine, checks.Machine.this(plan.places.environment), f"{plan.cgroup}-trial"
         )
@@ -87,7 +87,7 @@ class Service:
                 return 1
         limited = not any(f.weakness == checks.WITHOUT_LIMITS and not f.ok for f in findings)
         template = asyncio.create_task(self._keep_template(lacking, limited))
-        orders = asyncio.create_task(self._obey())
+        orders = asyncio.create_task(self._obey(channel))
         over = asyncio.create_task(asyncio.to_thread(process.wait))
         stopped = asyncio.create_task(stop.wait())
         try:
@@ -180,11 +180,10 @@ class Service:
             with contextlib.suppress(OSError):  # a gateway that is gone ends this service elsewhere
                 self._gateway.send(content, descriptors)
 
-    async def _obey(self) -> None:
-        assert self._gateway is not None
+    async def _obey(self, gateway: Channel) -> None:
         with contextlib.suppress(messages.Gone):
             while True:
-                packet = await self._gateway.receive()
+                packet = await gateway.receive()
                 task = asyncio.create_task(self._answer(packet))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)

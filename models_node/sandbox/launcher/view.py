@@ -16,6 +16,7 @@ CODE = "/opt/capibara6/code"
 ENVIRONMENT = "/opt/capibara6/env"
 RUN = "/run/capibara6"
 PATH = f"{ENVIRONMENT}/bin:/usr/local/bin:/usr/bin:/bin"
+SCRATCH = "/tmp"  # noqa: S108 - the view's own
 SCRATCH_BYTES = 64 * 2**20
 _SYSTEM_ETC = ("ld.so.cache", "ssl", "alternatives", "localtime", "mime.types", "fonts", "ca-certificates", "pki")
 _NETWORK_ETC = ("resolv.conf", "hosts", "nsswitch.conf", "gai.conf", "services", "protocols")
@@ -97,9 +98,9 @@ def template_command(places: Places, user: User, marks: dict[str, str]) -> list[
         *_read_only(places.repository / "models_node" / "__init__.py", f"{CODE}/models_node/__init__.py"),
         *_read_only(sandbox / "__init__.py", f"{CODE}/models_node/sandbox/__init__.py"),
         *_read_only(sandbox / "inside", inside),
-        *("--size", str(SCRATCH_BYTES), "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108 - the view's own
+        *("--size", str(SCRATCH_BYTES), "--perms", "1777", "--tmpfs", SCRATCH),
         *("--perms", "0755", "--dir", "/home", "--perms", "0755", "--dir", "/home/user"),
-        *_variables(HOME="/tmp", MPLCONFIGDIR="/tmp/matplotlib", OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1"),
+        *_variables(HOME=SCRATCH, MPLCONFIGDIR=f"{SCRATCH}/matplotlib", OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1"),
         *_variables(**marks),
         *("--remount-ro", "/"),
         "--",
@@ -123,7 +124,7 @@ def gateway_command(
         *_parents(f"{CODE}/stack"),
         *code,
         *own,
-        *("--size", str(SCRATCH_BYTES), "--perms", "1777", "--tmpfs", "/tmp"),  # noqa: S108 - the view's own
+        *("--size", str(SCRATCH_BYTES), "--perms", "1777", "--tmpfs", SCRATCH),
         *("--perms", "0755", "--dir", "/run", "--bind", str(run), RUN),
         *_variables(**variables),
         *("--remount-ro", "/"),

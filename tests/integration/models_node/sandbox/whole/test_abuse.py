@@ -153,7 +153,7 @@ import shutil; shutil.rmtree('many')
 
 def test_a_full_disk_refuses_an_upload_and_leaves_no_part_of_it(sandbox: Sandbox) -> None:
     sandbox.commands.run("head -c 200M /dev/zero > filler")
-    with pytest.raises(SandboxException, match="(?i)space|disk"):
+    with pytest.raises(SandboxException, match=r"(?i)space|disk"):
         sandbox.files.write("big.bin", b"x" * (90 << 20))
     assert [entry.name for entry in sandbox.files.list(".") if "big" in entry.name] == []
     sandbox.commands.run("rm filler")
@@ -342,7 +342,7 @@ def test_there_is_no_network_but_its_own(node: Node, sandbox: Sandbox, host: str
 
 
 def test_what_user_code_serves_to_itself_works(sandbox: Sandbox) -> None:
-    code = "import socket; a = socket.create_server(('127.0.0.1', 0)); b = socket.create_connection(a.getsockname()); 'met'"
+    code = "import socket; a = socket.create_server(('127.0.0.1', 0)); socket.create_connection(a.getsockname()); 'met'"
     assert sandbox.run_code(code).text == "met"
 
 
@@ -389,9 +389,7 @@ def test_a_made_up_sandbox_is_not_found(node: Node) -> None:
         Sandbox.connect("nosuchsandbox", **node.options())
 
 
-def test_uploads_that_trickle_hold_up_nobody(
-    tmp_path_factory: pytest.TempPathFactory, node: Node, sandbox: Sandbox
-) -> None:
+def test_uploads_that_trickle_hold_up_nobody(node: Node, sandbox: Sandbox) -> None:
     """Thirty that send one byte and wait: each is cut off in the end, others are served meanwhile."""
     held = []
     head = (
@@ -444,8 +442,8 @@ def test_a_storm_of_creations_is_answered_one_by_one(node: Node) -> None:
 
 
 def test_bad_values_are_told_not_swallowed(node: Node) -> None:
-    for body in ({}, {"templateID": "nope"}, {"templateID": "base", "timeout": -1}, {"templateID": "base", "timeout": "x"},
-                 {"templateID": "base", "metadata": 3}, {"templateID": "base", "envVars": {"A": 1}}):  # fmt: skip
+    wrong: list[dict[str, object]] = [{"timeout": -1}, {"timeout": "x"}, {"metadata": 3}, {"envVars": {"A": 1}}]
+    for body in ({}, {"templateID": "nope"}, *({"templateID": "base", **more} for more in wrong)):
         reply = httpx.post(f"{node.url}/v2/sandboxes", json=body, headers={"x-api-key": "k"}, trust_env=False)
         assert 400 <= reply.status_code < 500, (body, reply.text)
         assert reply.json()["message"]

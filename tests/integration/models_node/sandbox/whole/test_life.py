@@ -37,7 +37,7 @@ def gateway_of(node: Node) -> int:
     """The gateway's process: the one of the node's first user that runs Python."""
     for pid in node.processes():
         command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"models_node.sandbox.gateway" in command and os.stat(f"/proc/{pid}").st_uid == 62_000:
+        if b"models_node.sandbox.gateway" in command and Path(f"/proc/{pid}").stat().st_uid == 62_000:
             return pid
     raise AssertionError("there is no gateway")
 

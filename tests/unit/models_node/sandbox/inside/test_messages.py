@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
 from models_node.sandbox.inside import messages
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_a_message_arrives_whole_with_its_descriptors_and_its_sender() -> None:
     ours, theirs = messages.pair()
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-    with ours, theirs, open(os.devnull, "rb") as file:
+    with ours, theirs, Path(os.devnull).open("rb") as file:
         messages.send(ours, {"step": "born"}, [file.fileno()])
         packet = messages.receive(theirs)
         assert packet.content == {"step": "born"}
@@ -31,9 +36,9 @@ def test_the_other_ends_end_is_told() -> None:
 @pytest.mark.parametrize("sent", [b"[]", b"nonsense", b'"x"', b"{" + b" " * messages.PACKET_BYTES + b"}"])
 def test_what_is_no_message_is_refused_and_its_descriptors_closed(sent: bytes) -> None:
     ours, theirs = messages.pair()
-    with ours, theirs, open(os.devnull, "rb") as file:
-        before = len(os.listdir("/proc/self/fd"))
+    with ours, theirs, Path(os.devnull).open("rb") as file:
+        before = open_files()
         socket.send_fds(ours, [sent], [file.fileno()])
         with pytest.raises(ValueError):
             messages.receive(theirs)
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_files() == before
