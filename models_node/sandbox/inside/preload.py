@@ -14,7 +14,7 @@ def preload() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 
-    from .agent import application  # noqa: F401
+    from .agent import serving  # noqa: F401
     from .kernels.shell import make_shell
 
     shell: Any = make_shell()
