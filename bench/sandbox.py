@@ -184,7 +184,7 @@ def many_at_once(count: int) -> dict[str, Any]:
 
 def bare_kernel(executions: int) -> dict[str, Any]:
     """A Jupyter kernel as anybody would start one: no sandbox, no network protocol but its own."""
-    starts = []
+    starts: list[float] = []
     for _ in range(KERNEL_STARTS - 1):
         with jupyter_kernel(starts):
             pass

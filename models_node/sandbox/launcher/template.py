@@ -29,7 +29,7 @@ class Template:
         self._pid = 0
 
     def memory_bytes(self) -> int:
-        """What is resident, shared with its forks or not: no sandbox's cgroup is charged with it. 0: it is not there."""
+        """What is resident, shared with its forks or not: no sandbox is charged with it. 0: it is not there."""
         try:
             pages = int(Path(f"/proc/{self._pid}/statm").read_text(encoding="ascii").split()[1])
         except (OSError, IndexError):
