@@ -26,7 +26,7 @@ from typing import Any
 
 import httpx
 import psutil
-from e2b_code_interpreter import Sandbox
+from e2b_code_interpreter import Sandbox  # type: ignore[import-untyped]
 from jupyter_client.manager import KernelManager
 
 from bench._streams import report
@@ -216,7 +216,7 @@ def jupyter_kernel(starts: list[float]) -> Iterator[tuple[Callable[[str], object
     execute("1+1")
     starts.append(time.perf_counter() - began)
     try:
-        yield execute, psutil.Process(int(manager.provisioner.pid))
+        yield execute, psutil.Process(getattr(manager.provisioner, "pid", None))
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
