@@ -1,6 +1,9 @@
 import configparser
+import json
 import os
 import socket
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,9 +12,12 @@ from stack.paths import UNIX_PATH_LIMIT, run_directory
 from stack.settings import Settings
 from stack.supervision.config import render
 from stack.supervision.daemon import ProcessState
-from stack.supervision.probe import port_holder, port_is_free
+from stack.supervision.probe import Probe, port_holder, port_is_free, probe
 from stack.supervision.state import decide
 from stack.topology import SERVICES, load_topology
+
+READY, WAITING = Probe(True, ""), Probe(False, "not yet")
+LACKING = Probe(False, "this machine lacks cgroups", unavailable=True)
 
 
 def process(state: str) -> ProcessState:
@@ -19,21 +25,63 @@ def process(state: str) -> ProcessState:
 
 
 @pytest.mark.parametrize(
-    ("given", "ready", "restarts", "expected"),
+    ("given", "found", "restarts", "expected"),
     [
-        (None, False, 0, "stopped"),
-        (process("STOPPED"), False, 0, "stopped"),
-        (process("STARTING"), False, 0, "starting"),
-        (process("STARTING"), True, 0, "ready"),
-        (process("RUNNING"), True, 3, "ready"),
-        (process("RUNNING"), False, 0, "starting"),
-        (process("BACKOFF"), False, 1, "starting"),
-        (process("BACKOFF"), False, 4, "failed"),
-        (process("FATAL"), False, 12, "failed"),
+        (None, WAITING, 0, "stopped"),
+        (process("STOPPED"), WAITING, 0, "stopped"),
+        (process("STARTING"), WAITING, 0, "starting"),
+        (process("STARTING"), READY, 0, "ready"),
+        (process("RUNNING"), READY, 3, "ready"),
+        (process("RUNNING"), WAITING, 0, "starting"),
+        (process("RUNNING"), LACKING, 0, "unavailable"),
+        (process("BACKOFF"), WAITING, 1, "starting"),
+        (process("BACKOFF"), WAITING, 4, "failed"),
+        (process("FATAL"), WAITING, 12, "failed"),
     ],
 )
-def test_the_word_for_a_service(given: ProcessState | None, ready: bool, restarts: int, expected: str) -> None:
-    assert decide(given, ready, restarts) == expected
+def test_the_word_for_a_service(given: ProcessState | None, found: Probe, restarts: int, expected: str) -> None:
+    assert decide(given, found, restarts) == expected
+
+
+@pytest.fixture
+def answering(tmp_path: Path) -> Iterator[Callable[[int, dict[str, str]], Probe]]:
+    """Probes a sandbox gateway that answers so."""
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    reply: tuple[int, bytes] = (200, b"{}")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(reply[0])
+            self.send_header("content-length", str(len(reply[1])))
+            self.end_headers()
+            self.wfile.write(reply[1])
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def ask(status: int, content: dict[str, str]) -> Probe:
+        nonlocal reply
+        reply = (status, json.dumps(content).encode())
+        topology = load_topology(Settings(home=tmp_path, port_offset=server.server_port - 8086))
+        return probe(topology, topology.service("sandbox-gateway"))
+
+    try:
+        yield ask
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_what_a_machine_cannot_offer_is_told_from_what_is_not_ready_yet(
+    answering: Callable[[int, dict[str, str]], Probe],
+) -> None:
+    lacking = answering(503, {"status": "unavailable", "reason": "no cgroups", "mend": "Delegate=yes"})
+    assert lacking == Probe(False, "no cgroups: Delegate=yes", unavailable=True)
+    assert not answering(503, {"status": "starting", "reason": "soon"}).unavailable
+    assert answering(200, {"status": "ready"}) == Probe(True, "")
 
 
 def test_the_supervisors_configuration_has_a_program_for_each_row(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def test_a_port_offset_moves_every_port(tmp_path: Path) -> None:
 def test_a_node_runs_its_own_services_only(tmp_path: Path) -> None:
     path = write(tmp_path, THREE_MACHINES)
     topology = load_topology(Settings(home=tmp_path, topology=path, node="models-europe"))
-    assert [service.name for service in topology.local_services()] == ["model-server"]
+    assert [service.name for service in topology.local_services()] == ["model-server", "sandbox-gateway"]
     topology.check_placement("model-server")
     with pytest.raises(PlacementError, match="chat-api belongs to node services, and this machine is models-europe"):
         topology.check_placement("chat-api")
