@@ -18,7 +18,14 @@ from tests.e2e.ordinary_user import OrdinaryUser, installing
 from tests.e2e.stack import INSTALL_SECONDS, Stack, copy_repository
 
 # Files in the order they come, others before them: of those whose tests leave the stack down the last ones.
-ORDER = ("test_smoke.py", "test_other_users.py", "test_trouble.py", "test_stopping.py", "test_the_readme.py")
+ORDER = (
+    "test_smoke.py",
+    "test_code.py",
+    "test_other_users.py",
+    "test_trouble.py",
+    "test_stopping.py",
+    "test_the_readme.py",
+)
 
 
 def interrupt_installation(stack: Stack) -> None:

@@ -17,7 +17,7 @@ import httpx
 import psutil
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SERVICES = ("postgres", "prefect-server", "model-server", "chat-api")
+SERVICES = ("postgres", "prefect-server", "model-server", "sandbox-gateway", "chat-api", "flow-worker")
 INSTALL_SECONDS = 900
 MODEL_SECONDS = 300  # a cold load on two busy cores, with room
 
@@ -62,7 +62,9 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         kept = {
-            k: v for k, v in os.environ.items() if not k.startswith(("CAPIBARA6_", "PREFECT_")) and k != "PYTHONPATH"
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("CAPIBARA6_", "E2B_", "PREFECT_")) and k != "PYTHONPATH"
         }
         return kept | {"CAPIBARA6_PORT_OFFSET": str(self.port_offset), **self.variables}
 
@@ -105,7 +107,13 @@ class Stack:
         return all(reply.status_code == 200 for reply in replies)
 
     def url(self, name: str) -> str:
-        ports = {"chat-api": 5000, "model-server": 8082, "prefect-server": 4200, "postgres": 5433}
+        ports = {
+            "sandbox-gateway": 8086,
+            "chat-api": 5000,
+            "model-server": 8082,
+            "prefect-server": 4200,
+            "postgres": 5433,
+        }
         return f"http://127.0.0.1:{ports[name] + self.port_offset}"
 
     def get(self, service: str, path: str) -> Any:
@@ -148,4 +156,4 @@ class Stack:
         assert [p for p in psutil.process_iter(["cwd"]) if (p.info["cwd"] or "").startswith(str(self.home))] == []
         assert list((self.home / "run").glob("*.sock")) == []
         taken = {c.laddr.port for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr}
-        assert taken.isdisjoint(port + self.port_offset for port in (5000, 8082, 4200, 5433))
+        assert taken.isdisjoint(port + self.port_offset for port in (5000, 8082, 8086, 4200, 4201, 5433))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
+import httpx
 import pytest
 
 from tests.e2e.ordinary_user import USER, OrdinaryUser
-from tests.e2e.stack import INSTALL_SECONDS, MODEL_SECONDS, Stack
+from tests.e2e.stack import INSTALL_SECONDS, MODEL_SECONDS, SERVICES, Stack
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 
@@ -19,6 +20,13 @@ def test_an_ordinary_user_in_a_private_home(stack: Stack, ordinary_user: Ordinar
     assert ordinary_user.first_up.wait(INSTALL_SECONDS) == 0, ordinary_user.told.read_text()
     assert theirs.url("chat-api") in ordinary_user.told.read_text()
     assert {process.username() for process in theirs.processes()} == {USER}
+    assert theirs.states() == dict.fromkeys(SERVICES, "ready") | {"sandbox-gateway": "unavailable"}
+    assert "CAPIBARA6_SANDBOX_ACCEPT=one-uid" in ordinary_user.told.read_text(), "what is missing is said with its mend"
+    refused = httpx.post(
+        f"{theirs.url('sandbox-gateway')}/v2/sandboxes", json={"templateID": "base"}, headers={"x-api-key": "k"}
+    )
+    assert refused.status_code == 503
+    assert "root" in refused.json()["message"]
     answer = theirs.ok("chat", "--max-tokens", "8", "¿Cuál es la capital de Francia?", seconds=MODEL_SECONDS)
     assert answer.stdout.strip()
     assert (theirs.home / "secrets.json").stat().st_mode & 0o777 == 0o600
