@@ -74,9 +74,15 @@ class DenoKernel:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _run(self, code: str, *, quiet: bool) -> None:
+        asked = self._client.execute(code, allow_stdin=False, stop_on_error=False)
+        self._hear_until_idle(asked, asked, quiet=quiet)
+        # Deno may send a result after it said that it is idle, but not after it has run something else.
+        self._hear_until_idle(self._client.execute("void 0", silent=True), asked, quiet=quiet)
+
+    def _hear_until_idle(self, last: str, asked: str, *, quiet: bool) -> None:
+        """Tells what comes of request `asked` until request `last` is done."""
         from queue import Empty
 
-        asked = self._client.execute(code, allow_stdin=False, stop_on_error=False)
         while True:
             try:
                 message = self._client.get_iopub_msg(timeout=_POLL_SECONDS)
@@ -84,12 +90,10 @@ class DenoKernel:
                 if self._deno.poll() is not None:
                     os._exit(self._deno.returncode & 0xFF or 1)
                 continue
-            if message["parent_header"].get("msg_id") != asked:
-                continue
-            kind, content = message["msg_type"], message["content"]
-            if kind == "status" and content["execution_state"] == "idle":
+            kind, content, parent = message["msg_type"], message["content"], message["parent_header"].get("msg_id")
+            if parent == last and kind == "status" and content["execution_state"] == "idle":
                 return
-            if not quiet:
+            if parent == asked and not quiet:
                 self._tell(kind, content)
 
     def _tell(self, kind: str, content: dict[str, Any]) -> None:
