@@ -18,6 +18,7 @@ from typing import Protocol
 from models_node.sandbox.launcher.errors import CgroupsMissing
 
 PERIOD_MICROSECONDS = 100_000
+MODESTY = 2  # when cores are short, all sandboxes together get so many times less than another cgroup
 NEEDED = frozenset(("memory", "pids"))
 REMOVAL_SECONDS = 5.0
 MEND = (
@@ -77,6 +78,8 @@ class Version1:
         for controller, root in roots.items():
             root.mkdir(parents=True, exist_ok=True)
             _limit_version1(controller, root, together)
+        if "cpu" in roots:
+            _write(roots["cpu"] / "cpu.shares", str(1024 // MODESTY))
 
     def group(self, name: str, limits: Limits) -> Group:
         group = _Group1({controller: root / name for controller, root in self._roots.items()})
@@ -130,6 +133,7 @@ class Version2:
         self._root = root
         _write(root / "cgroup.subtree_control", " ".join(f"+{name}" for name in _controllers(root)))
         _limit_version2(root, together)
+        _write(root / "cpu.weight", str(100 // MODESTY))
 
     def group(self, name: str, limits: Limits) -> Group:
         group = _Group2(self._root / name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -18,6 +19,8 @@ from models_node.sandbox.launcher.cgroups import Cgroups, Group, GroupUsage, Lim
 from models_node.sandbox.launcher.channel import Channel, ended
 from models_node.sandbox.launcher.errors import LaunchError
 from models_node.sandbox.launcher.template import Template
+
+log = logging.getLogger("sandbox.launcher")
 
 TEMPLATE = "template"  # no sandbox's name: those are made by the gateway, and longer
 NAME = re.compile(r"[a-z0-9]{8,40}")
@@ -190,11 +193,16 @@ class Sandboxes:
             _signal(sandbox.pidfd)
             os.close(sandbox.pidfd)
             sandbox.pidfd = -1
-        if sandbox.group:
-            await asyncio.to_thread(sandbox.group.remove)
-        self._all.pop(sandbox_id, None)
-        self._free.append(sandbox.slot)
-        sandbox.gone.set()
+        try:
+            if sandbox.group:
+                await asyncio.to_thread(sandbox.group.remove)
+        except OSError as error:  # TimeoutError too; its user is given to nobody else, as something of it may live
+            log.error("sandbox %s cannot be cleared away: %s", sandbox_id, error)
+        else:
+            self._free.append(sandbox.slot)
+        finally:
+            self._all.pop(sandbox_id, None)
+            sandbox.gone.set()
 
 
 _MEND = "./capibara6 doctor says what this machine lacks"

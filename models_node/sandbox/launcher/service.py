@@ -24,6 +24,7 @@ from models_node.sandbox.launcher.view import RUN, Places, User, gateway_command
 log = logging.getLogger("sandbox.launcher")
 
 TEMPLATE_RETRY_SECONDS = 5.0
+ORDERS_AT_ONCE = 128
 RUN_VARIABLE, CHANNEL_VARIABLE = "CAPIBARA6_SANDBOX_RUN", "CAPIBARA6_LAUNCHER_FD"
 
 
@@ -183,6 +184,8 @@ class Service:
     async def _obey(self, gateway: Channel) -> None:
         with contextlib.suppress(messages.Gone):
             while True:
+                while len(self._tasks) >= ORDERS_AT_ONCE:
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
                 packet = await gateway.receive()
                 task = asyncio.create_task(self._answer(packet))
                 self._tasks.add(task)

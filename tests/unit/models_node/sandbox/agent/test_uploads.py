@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,18 +60,22 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     assert [(entry.name, entry.read_bytes()) for entry in path.parent.iterdir()] == [("file", b"whole")]
 
 
-@pytest.fixture
+@contextmanager
 def little_space() -> Iterator[None]:
-    """No file of this process may be larger than 1000 bytes: writing on fails as it does on a full disk."""
+    """No file of this process may be larger than 1000 bytes, what pytest prints into included: writing on fails as it
+    does on a full disk.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_no_space_is_told_and_nothing_half_written_stays(tmp_path: Path, little_space: None) -> None:
+def test_no_space_is_told_and_nothing_half_written_stays(tmp_path: Path) -> None:
     file = PartialFile(tmp_path / "large")
-    with pytest.raises(NoSpace, match="not enough space"):
+    with pytest.raises(NoSpace, match="not enough space"), little_space():
         file.write(bytes(2000))
     file.discard()
     assert list(tmp_path.iterdir()) == []
