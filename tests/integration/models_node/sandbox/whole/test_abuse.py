@@ -22,7 +22,7 @@ from e2b_code_interpreter import Sandbox
 from tests.integration.models_node.sandbox.whole.conftest import Node
 from tests.integration.models_node.sandbox.whole.waiting import until
 
-SEVERAL = 5
+TIMES_USUAL = 6  # two cores: whoever attacks may have one of them, and the machine its own noise
 
 
 def seconds_of_one_plus_one(bystander: Sandbox, times: int = 20) -> float:
@@ -56,7 +56,7 @@ def others_are_served(node: Node) -> Iterator[None]:
             over.set()
             asking.join()
         assert measured
-        assert statistics.median(measured) < max(usual, 0.01) * 20
+        assert statistics.median(measured) < usual * TIMES_USUAL, (usual, measured)
         assert bystander.run_code("1+1").text == "2"
     finally:
         bystander.kill()
@@ -424,7 +424,8 @@ def test_a_storm_of_creations_is_answered_one_by_one(node: Node) -> None:
             asked = [client.post("/v2/sandboxes", json=body, headers={"x-api-key": "k"}) for _ in range(200)]
             return list(await asyncio.gather(*asked))
 
-    replies = asyncio.run(storm())
+    with others_are_served(node):
+        replies = asyncio.run(storm())
     made = [reply.json()["sandboxID"] for reply in replies if reply.status_code == 201]
     refused = [reply for reply in replies if reply.status_code != 201]
     try:
