@@ -6,14 +6,12 @@ import fcntl
 import io
 import sys
 import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
 from e2b import NotFoundException, SandboxException
 from e2b_code_interpreter import Sandbox
 
-from tests.integration.models_node.sandbox.whole.attacks import others_are_served, still_works
 from tests.integration.models_node.sandbox.whole.conftest import Node
 
 PROBE = """
