@@ -6,6 +6,7 @@ import json
 import uuid
 from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import TextClause, Uuid, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -34,6 +35,8 @@ ORDER BY given.place
 """
 _NEW_CONVERSATION = "INSERT INTO conversations (id, owner, title) VALUES (:conversation_id, :owner, :title)"
 _OLD_CONVERSATION = "UPDATE conversations SET updated_at = now() WHERE id = :conversation_id AND owner = :owner"
+
+DETAIL_CHARS = 2000  # of an error that is kept: user code words its own
 
 _UUIDS = ("id", "conversation_id", "instance_id", "message_id")
 
@@ -134,13 +137,21 @@ class Turns:
 
     async def finish(self, run: FinishedRun) -> None:
         """Closes the run and keeps what was said. May be repeated: the second time changes nothing."""
-        values = asdict(run)
-        values["steps"] = json.loads(json.dumps(values["steps"], default=_plain))
+        values = {name: _storable(value) for name, value in asdict(run).items()}
+        steps = json.loads(json.dumps(values["steps"], default=_plain))
+        values["steps"] = [{name: _storable(value) for name, value in step.items()} for step in steps]
+        for one in (values, *values["steps"]):
+            one["error_detail"] = one["error_detail"] and one["error_detail"][:DETAIL_CHARS]
         await self._database.rows(FINISH, values)
 
 
 def no_conversation(conversation_id: uuid.UUID) -> NotFound:
     return NotFound(f"No conversation {conversation_id}.", code="conversation_not_found", param="conversation_id")
+
+
+def _storable(value: Any) -> Any:
+    """Text as Postgres takes it: user code's and models' words may hold NULs and halves of surrogate pairs."""
+    return value.replace("\x00", "\ufffd").encode(errors="replace").decode() if isinstance(value, str) else value
 
 
 def _plain(value: object) -> str:

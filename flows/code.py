@@ -37,10 +37,12 @@ from flows.file_store import NewFile, media_type_of, one_chunk
 from flows.sandbox import Entry, Executed, Listener, RawResult, Sandbox, Sandboxes, TextStream, Wanted
 from flows.steps import Effect, Steps, T
 from flows.work import Performed, Sink, Span, finished_run
-from wire.errors import ApiError, TooLarge
+from wire.context import current_or_none, enter
+from wire.errors import ApiError
 
 OPEN, UPLOAD, RUN, COLLECT = "open_sandbox", "upload_files", "run_code", "collect_files"
 NEW_SANDBOX = "The sandbox of this conversation had ended: this is a new one, without earlier variables and files."
+FAULTS_OF_FILES = {"file_too_large", "file_refused", "sandbox_failed", "step_timeout"}
 CODE_ERROR = "code_error"  # of a step whose code ended with an error of its own
 
 
@@ -139,7 +141,11 @@ class CodeWork:
         task = _Execution(self._request, self._tools, self._written, self.account, sink, steps, on_first_output)
         try:
             async with self._tools.turns.turn(self._request.conversation_id, self._tools.limits):
-                await task.perform()
+                try:
+                    await task.perform()
+                finally:
+                    if self._request.conversation_id is not None:
+                        self._tools.sandboxes.release(self._request.conversation_id)
         except ApiError as error:
             return Performed("failed", error)
         return Performed("completed")
@@ -174,11 +180,10 @@ class _Execution:
             await self.sink.put(CodeStarted(sandbox.id, account.notice))
             if request.files:
                 await self._step(UPLOAD, lambda: self._upload(sandbox), limits.sandbox_wait_seconds)
-            before = await sandbox.entries(limits.output_depth)
+            before = await self._listed(sandbox)
             await self._run(sandbox)
-            after = await sandbox.entries(limits.output_depth)
-            if made := changed(before, after):
-                await self._step(COLLECT, lambda: self._collect(sandbox, made), limits.sandbox_wait_seconds)
+            if before is not None and (after := await self._listed(sandbox)) is not None:
+                await self._collect(sandbox, changed(before, after))
         except ApiError:
             if request.conversation_id is not None:
                 sandboxes.forget(request.conversation_id)
@@ -188,8 +193,29 @@ class _Execution:
                 sandboxes.discard(sandbox)
 
     async def _step(self, name: str, effect: Effect[T], seconds: float) -> T:
+        context = current_or_none()
+
+        async def in_context() -> T:
+            if context is not None:  # a step of a flow run begins in that thread's own
+                enter(context)
+            return await effect()
+
         async with self.account.step(name):
-            return await self.steps.run(name, effect, timeout_seconds=seconds)
+            return await self.steps.run(name, in_context, timeout_seconds=seconds)
+
+    async def _listed(self, sandbox: Sandbox) -> dict[str, Entry] | None:
+        """The home's files; None, and noted, where what is in there keeps them from being listed."""
+        try:
+            return await sandbox.entries(self.tools.limits.output_depth)
+        except ApiError as error:
+            self._leave_out(".", 0, error)
+            return None
+
+    def _leave_out(self, name: str, size_bytes: int, error: ApiError) -> None:
+        """Notes why a file is not kept. Raises the error itself when it is no fault of the file."""
+        if error.code not in FAULTS_OF_FILES:
+            raise error
+        self.account.files_left_out.append(LeftOut(name, size_bytes, error.detail))
 
     async def _upload(self, sandbox: Sandbox) -> None:
         for file in self.request.files:
@@ -232,8 +258,22 @@ class _Execution:
         await self.sink.put(result)
 
     async def _collect(self, sandbox: Sandbox, made: list[Entry]) -> None:
-        for entry in made:
-            await self._keep(entry.path, sandbox.read(entry.path), entry.size_bytes)
+        """Keeps the files that it can within its time. What the code said is never lost for a file's sake."""
+        left = list(made)
+
+        async def collect() -> None:
+            while left:
+                entry = left[0]
+                await self._keep(entry.path, sandbox.read(entry.path), entry.size_bytes)
+                left.pop(0)
+
+        if not made:
+            return
+        try:
+            await self._step(COLLECT, collect, self.tools.limits.sandbox_wait_seconds)
+        except ApiError as error:
+            for entry in left:
+                self._leave_out(entry.path, entry.size_bytes, error)
 
     async def _keep(self, name: str, chunks: AsyncIterator[bytes], size_bytes: int) -> FileRecord | None:
         """Keeps a file of the run and tells of it; None, and noted why, when it is too much."""
@@ -245,8 +285,8 @@ class _Execution:
         new = NewFile(request.owner, name, media_type_of(name), request.run_id, request.conversation_id)
         try:
             record = await self.tools.files.save(new, chunks, most_bytes=room)
-        except TooLarge as error:  # it grew while it was read
-            self.account.files_left_out.append(LeftOut(name, size_bytes, error.detail))
+        except ApiError as error:  # it cannot be read, is gone, or grew while it was read
+            self._leave_out(name, size_bytes, error)
             return None
         self.account.files.append(record)
         await self.sink.put(FileKept(record))

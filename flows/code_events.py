@@ -148,7 +148,8 @@ def sorted_forms(raw: RawResult, inline_bytes: int) -> tuple[dict[str, Any], dic
         written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         data = written.encode(errors="replace")
         if len(data) <= inline_bytes:
-            inline[form] = data.decode() if isinstance(value, str) else json.loads(written)
+            # NaN and the infinities, which no JSON reply may hold, become null.
+            inline[form] = data.decode() if isinstance(value, str) else json.loads(data, parse_constant=lambda _: None)
         else:
             as_files[form] = data
     return inline, as_files

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol
 
@@ -307,8 +307,21 @@ class Conductor:
             return error
         except Exception:
             log.exception("a run could not be closed")
-            return InternalError("The answer could not be saved; the run id finds it in the logs.", code="not_saved")
+            failure = InternalError("The answer could not be saved; the run id finds it in the logs.", code="not_saved")
+            await self._close_bare(record, failure)
+            return failure
         return None
+
+    async def _close_bare(self, record: FinishedRun, failure: ApiError) -> None:
+        """Closes a run without what was said: whatever the database refused, its row does not stay open."""
+        bare = replace(
+            record, status="failed", content="", complete=False, steps=(),
+            error_code=failure.code, error_detail=failure.detail,
+        )  # fmt: skip
+        try:
+            await self._rows.finish(bare)
+        except Exception:
+            log.exception("a run stays open")
 
     async def _finish_later(self, record: FinishedRun) -> None:
         try:

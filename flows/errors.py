@@ -102,6 +102,11 @@ def sandboxes_busy(words: str) -> ApiError:
     return Unavailable(f"No sandbox is to be had now: {words}", code="sandboxes_busy", retry_after_seconds=5)
 
 
+def sandboxes_unavailable(words: str) -> ApiError:
+    """None will be had until somebody mends the machine that makes them."""
+    return Unavailable(words, code="sandboxes_unavailable", retry_after_seconds=30)
+
+
 def sandbox_unreachable(words: str) -> ApiError:
     return Unavailable(
         f"The sandbox service cannot be reached ({words}).", code="sandbox_unreachable", retry_after_seconds=5
@@ -114,6 +119,11 @@ def sandbox_refused(words: str) -> ApiError:
 
 def sandbox_full(words: str) -> ApiError:
     return TooLarge(f"The files do not fit into the sandbox: {words}", code="sandbox_full", param="files")
+
+
+def file_refused(words: str) -> ApiError:
+    """A name that cannot be written (too long, below a file), or a file that cannot be read."""
+    return ValidationFailed(f"The sandbox refused a file: {words}", code="file_refused", param="files")
 
 
 def sandbox_failed(words: str) -> ApiError:

@@ -98,7 +98,13 @@ class Opened:
 
 class Sandboxes(Protocol):
     async def open(self, wanted: Wanted) -> Opened:
-        """The conversation's sandbox, or a new one. Raises ApiError."""
+        """The conversation's sandbox, or a new one. Raises ApiError. A conversation's is at work from here until
+        `release`.
+        """
+        ...
+
+    def release(self, conversation_id: uuid.UUID) -> None:
+        """The conversation's sandbox is idle: it may be ended when others need its place."""
         ...
 
     def discard(self, sandbox: Sandbox) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator, 
 
 from services_node.chat_api.schemas import Number, Text, storable
 
-MAX_NAME_CHARS = 255
+MAX_NAME_BYTES = 255  # what file systems take
 Language = Literal["python", "bash", "javascript", "typescript"]
 ALIASES = {"py": "python", "python3": "python", "sh": "bash", "shell": "bash", "js": "javascript", "ts": "typescript"}
 
@@ -20,8 +20,8 @@ ALIASES = {"py": "python", "python3": "python", "sh": "bash", "shell": "bash", "
 def home_path(name: str) -> str:
     """A path below a sandbox's home. Raises ValueError for one that leads elsewhere."""
     path = PurePosixPath(storable(name))
-    if not path.parts or path.is_absolute() or ".." in path.parts or len(name) > MAX_NAME_CHARS:
-        raise ValueError("is not a path below the sandbox's home (relative, without `..`, at most 255 characters)")
+    if not path.parts or path.is_absolute() or ".." in path.parts or len(name.encode()) > MAX_NAME_BYTES:
+        raise ValueError("is not a path below the sandbox's home (relative, without `..`, at most 255 bytes)")
     return str(path)
 
 

@@ -17,7 +17,6 @@ from starlette.responses import FileResponse, Response
 
 from db.records import FileRecord
 from flows.file_store import NewFile, media_type_of
-from services_node.chat_api.code_schemas import MAX_NAME_CHARS
 from services_node.chat_api.paging import decode_cursor, page
 from services_node.chat_api.parts import owner, parts_of
 from services_node.chat_api.schemas import FileOut, FilePage
@@ -26,6 +25,7 @@ from wire.errors import ValidationFailed
 router = APIRouter(prefix="/api/files", tags=["files"])
 
 PIECE_BYTES = 256 * 2**10
+MAX_NAME_CHARS = 255
 SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 # Types that a browser would run scripts of are told as plain bytes.
 TOLD = SHOWN | {"text/plain", "text/csv", "text/markdown", "application/json", "application/pdf", "application/zip"}

@@ -2,8 +2,9 @@
 nothing, and stands in where a test wants an endpoint that fails on demand; real sandboxes are tested elsewhere.
 
 The code finds `home` (a Path) and `wait(seconds)`, which ends with KeyboardInterrupt when the client goes away, and
-`show(**forms)`, which displays a result. `POST /watch/fail {"status": 503}` makes creations fail; `POST /watch/lose`
-ends every sandbox; `GET /watch` tells what there is.
+`show(**forms)`, which displays a result. `POST /watch/fail {"status": 503, "words": …}` makes creations fail,
+`POST /watch/room {"most": 2}` those beyond so many sandboxes; `POST /watch/lose` ends every sandbox; `GET /watch` tells
+what there is, and which run and trace each of the last calls carried.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import traceback
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -30,9 +32,12 @@ from e2b.envd.filesystem import filesystem_pb as pb
 from e2b.envd.filesystem.filesystem_connect import Filesystem, FilesystemASGIApplication
 from protobuf.wkt import Timestamp
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 HOME = "/home/user"
 
@@ -60,7 +65,15 @@ class Sandbox:
 
 
 sandboxes: dict[str, Sandbox] = {}
-state: dict[str, Any] = {"fail": None, "keys": [], "interrupted": 0, "created": 0}
+calls: deque[dict[str, str | None]] = deque(maxlen=500)
+state: dict[str, Any] = {
+    "fail": None,
+    "words": "told to fail",
+    "most": 1000,
+    "keys": [],
+    "interrupted": 0,
+    "created": 0,
+}
 
 
 def alive() -> dict[str, Sandbox]:
@@ -78,7 +91,9 @@ def missing(sandbox_id: str, status: int = 404) -> Response:
 async def create(request: Request) -> Response:
     state["keys"].append(request.headers.get("x-api-key"))
     if state["fail"]:
-        return JSONResponse({"code": state["fail"], "message": "told to fail"}, state["fail"])
+        return JSONResponse({"code": state["fail"], "message": state["words"]}, state["fail"])
+    if len(alive()) >= state["most"]:
+        return JSONResponse({"code": 429, "message": "full"}, 429)
     body = await request.json()
     made = Sandbox(secrets.token_hex(10), body.get("metadata") or {}, _end(body["timeout"]))
     sandboxes[made.id] = made
@@ -120,14 +135,21 @@ async def files(request: Request) -> Response:
         return missing("?", 502)
     path = sandbox.path(request.query_params["path"])
     if request.method == "GET":
-        return FileResponse(path) if path.is_file() else JSONResponse({"code": 404, "message": "no such file"}, 404)
+        if not path.is_file():
+            return JSONResponse({"code": 404, "message": "no such file"}, 404)
+        if not path.stat().st_mode & 0o400:  # this process may read what a sandbox's user may not
+            return JSONResponse({"code": 400, "message": "Permission denied"}, 400)
+        return FileResponse(path)
     if request.headers["content-type"].startswith("multipart/"):
         async with request.form() as form:
             data = await form["file"].read()  # type: ignore[union-attr]
     else:
         data = await request.body()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        return JSONResponse({"code": 400, "message": str(error)}, 400)
     return JSONResponse([{"name": path.name, "path": request.query_params["path"], "type": "file"}])
 
 
@@ -209,11 +231,17 @@ async def health(request: Request) -> Response:
 
 async def watch(_: Request) -> Response:
     told = [{"id": one.id, "metadata": one.metadata} for one in alive().values()]
-    return JSONResponse({"sandboxes": told, **state})
+    return JSONResponse({"sandboxes": told, "calls": list(calls), **state})
 
 
 async def fail(request: Request) -> Response:
-    state["fail"] = (await request.json())["status"]
+    asked = await request.json()
+    state["fail"], state["words"] = asked["status"], asked.get("words", "told to fail")
+    return Response(status_code=204)
+
+
+async def room(request: Request) -> Response:
+    state["most"] = (await request.json())["most"]
     return Response(status_code=204)
 
 
@@ -222,7 +250,22 @@ async def lose(_: Request) -> Response:
     return Response(status_code=204)
 
 
+class Heard:
+    """Notes which run and trace a call carries."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not scope["path"].startswith("/watch"):
+            headers = Headers(scope=scope)
+            carried = {"run_id": headers.get("x-capibara6-run-id"), "traceparent": headers.get("traceparent")}
+            calls.append({"call": f"{scope['method']} {scope['path']}", **carried})
+        await self.app(scope, receive, send)
+
+
 app = Starlette(
+    middleware=[Middleware(Heard)],
     routes=[
         Route("/v2/sandboxes", create, methods=["POST"]),
         Route("/v2/sandboxes", listed),
@@ -234,9 +277,10 @@ app = Starlette(
         Route("/health", health),
         Route("/watch", watch),
         Route("/watch/fail", fail, methods=["POST"]),
+        Route("/watch/room", room, methods=["POST"]),
         Route("/watch/lose", lose, methods=["POST"]),
         Mount("/", FilesystemASGIApplication(Files())),
-    ]
+    ],
 )
 
 if __name__ == "__main__":

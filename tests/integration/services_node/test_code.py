@@ -13,6 +13,7 @@ import httpx
 import pytest
 from installation import Installation, eventually
 
+CANCELLED = {"cancelled_by_client", "cancelled_in_prefect"}
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
 
 
@@ -27,6 +28,7 @@ def sandboxes(stack: Installation) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=stack.url("sandbox-gateway"), timeout=30) as client:
         yield client
         client.post("/watch/fail", json={"status": None})
+        client.post("/watch/room", json={"most": 1000})
 
 
 def run(api: httpx.Client, code: str, **more: Any) -> dict[str, Any]:
@@ -56,6 +58,42 @@ def test_an_error_of_the_code_is_a_reply_and_a_completed_run(api: httpx.Client) 
     assert said["error"]["name"] == "ZeroDivisionError" and "line 1" in said["error"]["traceback"]
     story = api.get(f"/api/runs/{said['run_id']}").json()
     assert story["status"] == "completed" and story["steps"][-1]["error_code"] == "code_error"
+
+
+@pytest.mark.parametrize("value", ["\\x00", "\\ud800", "x" * 100_000], ids=["a NUL", "half a pair", "a long text"])
+def test_an_error_whose_words_no_database_takes_does_not_fail_its_run(api: httpx.Client, value: str) -> None:
+    said = run(api, f"print('kept'); raise ValueError('{value}')")
+    assert said["stdout"] == "kept\n" and said["error"]["name"] == "ValueError"
+    story = api.get(f"/api/runs/{said['run_id']}").json()
+    assert story["status"] == "completed" and story["steps"][-1]["error_detail"].startswith("ValueError: ")
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_run_goes_well(api: httpx.Client) -> None:
+    code = "print('kept'); (home/'a').write_text('a'); (home/'a').chmod(0); (home/'b').write_text('b')"
+    said = run(api, code)
+    assert said["stdout"] == "kept\n" and [file["name"] for file in said["files"]] == ["b"]
+    (left,) = said["files_left_out"]
+    assert left["name"] == "a" and "Permission denied" in left["why"]
+
+
+def test_an_image_that_is_none_is_left_out_and_the_run_goes_well(api: httpx.Client) -> None:
+    said = run(api, "print('kept'); show(png='abc', jpeg=5, text='b', json={'x': float('nan')}, extra=[1])")
+    assert said["stdout"] == "kept\n" and said["files"] == []
+    assert said["results"][0]["text"] == "b" and said["results"][0]["json"] == {"x": None}
+
+
+def test_every_call_to_the_sandboxes_carries_the_run_and_its_trace(api: httpx.Client, sandboxes: httpx.Client) -> None:
+    conversation = new_conversation(api)
+    for _ in ("a new sandbox", "the same one"):
+        code = "(home/'made').write_text((home/'given').read_text() + str(__import__('time').time()))"
+        given = {"code": code, "files": [{"name": "given", "content": "x"}], "conversation_id": conversation}
+        reply = api.post("/api/code/run", json=given)
+        run_id, trace = reply.json()["run_id"], reply.headers["traceparent"].split("-")[1]
+        calls = [call for call in sandboxes.get("/watch").json()["calls"] if call["run_id"] == run_id]
+        made = {call["call"] for call in calls}
+        assert {"POST /files", "POST /filesystem.Filesystem/ListDir", "POST /execute", "GET /files"} <= made, calls
+        assert made & {"POST /v2/sandboxes", f"POST /sandboxes/{reply.json()['sandbox_id']}/timeout"}
+        assert all(call["traceparent"].split("-")[1] == trace for call in calls)
 
 
 def test_files_go_in_and_what_the_code_made_comes_out(api: httpx.Client) -> None:
@@ -173,6 +211,75 @@ def test_a_client_that_goes_away_interrupts_its_code_and_cancels_its_run(
         lambda: (found := api.get(f"/api/runs/{run_id}").json())["status"] != "running" and found, 5, "it ended"
     )
     assert story["status"] == "cancelled" and story["error"]["code"] == "client_disconnected"
+
+
+@pytest.mark.parametrize("way", ["its client goes away", "it is cancelled here", "it is cancelled in Prefect"])
+def test_code_that_is_cancelled_is_interrupted_and_its_sandbox_goes(
+    api: httpx.Client, sandboxes: httpx.Client, stack: Installation, way: str
+) -> None:
+    before, run_id = sandboxes.get("/watch").json()["interrupted"], str(uuid.uuid4())
+    asked = {"code": "print('begun'); wait(60)"}
+    with api.stream("POST", "/api/code/run/stream", json=asked, headers={"x-capibara6-run-id": run_id}) as reply:
+        lines = reply.iter_lines()
+        started = json.loads(next(line for line in lines if '"start"' in line)[6:])
+        next(line for line in lines if "begun" in line)
+        if way == "it is cancelled here":
+            assert api.post(f"/api/runs/{run_id}/cancel").json()["status"] == "cancelled"
+        elif way == "it is cancelled in Prefect":
+            cancel_in_prefect(api, stack, run_id)
+        if way != "its client goes away":
+            assert json.loads([line for line in lines if line][-1][6:])["error"]["code"] in CANCELLED
+    eventually(lambda: sandboxes.get("/watch").json()["interrupted"] > before, 20, "the code was interrupted")
+    eventually(
+        lambda: started["sandbox_id"] not in [one["id"] for one in sandboxes.get("/watch").json()["sandboxes"]],
+        5,
+        "its sandbox is gone",
+    )
+    eventually(lambda: api.get(f"/api/runs/{run_id}").json()["status"] == "cancelled", 5, "its run is cancelled")
+
+
+def cancel_in_prefect(api: httpx.Client, stack: Installation, run_id: str) -> None:
+    def flow_run_runs() -> str | None:
+        flow_run_id = api.get(f"/api/runs/{run_id}").json()["prefect_flow_run_id"]
+        url = f"{stack.url('prefect-server')}/api/flow_runs/{flow_run_id}"
+        return url if flow_run_id and httpx.get(url).json()["state_type"] == "RUNNING" else None
+
+    url = eventually(flow_run_runs, 30, "its flow run runs")
+    body = {"state": {"type": "CANCELLING", "name": "Cancelling"}}
+    assert httpx.post(f"{url}/set_state", json=body).status_code == 201
+
+
+def test_idle_conversations_give_way_and_one_at_work_does_not(api: httpx.Client, sandboxes: httpx.Client) -> None:
+    sandboxes.post("/watch/lose")
+    at_work, idle = new_conversation(api), new_conversation(api)
+    working = {"code": "print('begun'); wait(60)", "conversation_id": at_work}
+    with api.stream("POST", "/api/code/run/stream", json=working) as reply:
+        next(line for line in reply.iter_lines() if "begun" in line)
+        first = run(api, "x = 1", conversation_id=idle)
+        sandboxes.post("/watch/room", json={"most": 2})
+        before = sandboxes.get("/watch").json()["interrupted"]
+        assert run(api, "print(1)")["stdout"] == "1\n"
+        assert first["sandbox_id"] not in [one["id"] for one in sandboxes.get("/watch").json()["sandboxes"]]
+        assert sandboxes.get("/watch").json()["interrupted"] == before
+        sandboxes.post("/watch/room", json={"most": 1})
+        refused = api.post("/api/code/run", json={"code": "1"})
+        assert refused.status_code == 503 and refused.json()["code"] == "sandboxes_busy"
+        sandboxes.post("/watch/room", json={"most": 1000})
+        assert "new one" in run(api, "1", conversation_id=idle)["notice"]
+
+
+def test_a_machine_that_cannot_make_sandboxes_is_not_told_as_busy(api: httpx.Client, sandboxes: httpx.Client) -> None:
+    words = "No sandbox can be had here: this machine lacks root"
+    sandboxes.post("/watch/fail", json={"status": 503, "words": words})
+    reply = api.post("/api/code/run", json={"code": "1"})
+    assert reply.status_code == 503 and reply.json()["code"] == "sandboxes_unavailable"
+    assert reply.json()["detail"] == words and int(reply.headers["retry-after"]) >= 30
+
+
+def test_a_file_below_a_file_is_the_callers_fault(api: httpx.Client) -> None:
+    files = [{"name": "a", "content": "x"}, {"name": "a/b", "content": "x"}]
+    reply = api.post("/api/code/run", json={"code": "1", "files": files})
+    assert reply.status_code == 422 and reply.json()["param"] == "files" and reply.json()["code"] == "file_refused"
 
 
 def test_no_sandbox_to_be_had_is_a_503_and_a_failed_run(api: httpx.Client, sandboxes: httpx.Client) -> None:

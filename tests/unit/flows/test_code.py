@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,13 +27,16 @@ from flows.code_events import (
     changed,
     sorted_forms,
 )
-from flows.errors import sandbox_lost
+from flows.errors import file_refused, sandbox_failed, sandbox_lost
 from flows.file_store import NewFile
 from flows.sandbox import CodeError, Entry, Executed, Listener, Opened, RawResult, Sandbox, Wanted
 from flows.steps import PlainSteps
 from flows.work import Performed
-from wire.errors import TooManyRequests, Unavailable
+from wire.context import RequestContext, current, enter
+from wire.errors import ApiError, TooManyRequests, Unavailable
 from wire.ids import uuid7
+from wire.principals import LOCAL
+from wire.trace import TraceContext
 
 LIMITS = CodeLimits(
     sandbox_wait_seconds=5,
@@ -52,15 +58,22 @@ class Box:
     def __init__(self, *events: Any, files: dict[str, bytes] | None = None, error: CodeError | None = None) -> None:
         self.events, self.made, self.error = events, files or {}, error
         self.files: dict[str, bytes] = {}
+        self.unreadable: dict[str, ApiError] = {}
+        self.unlistable: ApiError | None = None  # without events, before the run too
+        self.ran = False
 
     async def write(self, path: str, source: bytes | Path) -> None:
         assert isinstance(source, bytes)
         self.files[path] = source
 
     async def entries(self, depth: int) -> dict[str, Entry]:
+        if self.unlistable is not None and (not self.events or self.ran):
+            raise self.unlistable
         return {path: Entry(path, len(data), THEN) for path, data in self.files.items()}
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
+        if path in self.unreadable:
+            raise self.unreadable[path]
         yield self.files[path]
 
     async def run(self, code: str, language: str, listener: Listener, timeout_seconds: float) -> Executed:
@@ -74,6 +87,7 @@ class Box:
             else:
                 await listener.text("stdout", event)
         self.files |= self.made
+        self.ran = True
         return Executed(1, self.error)
 
 
@@ -83,6 +97,7 @@ class Boxes:
         self.wanted: list[Wanted] = []
         self.discarded: list[str] = []
         self.forgotten: list[uuid.UUID] = []
+        self.released: list[uuid.UUID] = []
 
     async def open(self, wanted: Wanted) -> Opened:
         self.wanted.append(wanted)
@@ -93,6 +108,9 @@ class Boxes:
 
     def forget(self, conversation_id: uuid.UUID) -> None:
         self.forgotten.append(conversation_id)
+
+    def release(self, conversation_id: uuid.UUID) -> None:
+        self.released.append(conversation_id)
 
 
 class Kept:
@@ -115,10 +133,10 @@ async def nothing() -> None:
     pass
 
 
-def work(boxes: Boxes, turns: ConversationTurns | None = None, **more: Any) -> CodeWork:
+def work(boxes: Boxes, turns: ConversationTurns | None = None, *, limits: CodeLimits = LIMITS, **more: Any) -> CodeWork:
     asked: dict[str, Any] = {"conversation_id": None, "files": (), "timeout_seconds": 10.0, **more}
     request = CodeRequest(run_id=uuid7(), owner="ana", code="x", language="python", **asked)
-    return CodeWork(request, CodeTools(boxes, Kept(), turns or ConversationTurns(), LIMITS), nothing)
+    return CodeWork(request, CodeTools(boxes, Kept(), turns or ConversationTurns(), limits), nothing)
 
 
 async def perform(boxes: Boxes, **more: Any) -> tuple[Performed, CodeAccount, list[CodeEvent]]:
@@ -179,6 +197,84 @@ async def test_files_beyond_the_limits_are_named_not_kept() -> None:
     assert account.files == [] and account.files_left_out[0].size_bytes == 101
 
 
+async def test_a_file_that_cannot_be_read_leaves_the_run_its_output() -> None:
+    box = Box("hola", files={"a": b"1", "b": b"2"})
+    box.unreadable["a"] = file_refused("permission denied")
+    ended, account, _ = await perform(Boxes(box))
+    assert ended.status == "completed" and account.text("stdout") == "hola"
+    assert [file.name for file in account.files] == ["b"]
+    assert [(left.name, left.size_bytes) for left in account.files_left_out] == [("a", 1)]
+    assert account.steps[-1].status == "completed"
+
+
+async def test_files_that_take_too_long_leave_the_run_its_output() -> None:
+    box = Box("hola", files={"a": b"1", "b": b"2"})
+    limits = replace(LIMITS, sandbox_wait_seconds=0.01)
+    made = work(Boxes(box), limits=limits)
+    read = box.read
+
+    async def slow(path: str) -> AsyncIterator[bytes]:
+        if path == "b":
+            await asyncio.Event().wait()
+        async for chunk in read(path):
+            yield chunk
+
+    box.read = slow  # type: ignore[method-assign]
+    ended = await made.perform(Told(), PlainSteps(), lambda: None)
+    assert ended.status == "completed" and made.account.text("stdout") == "hola"
+    assert [file.name for file in made.account.files] == ["a"]
+    assert [left.name for left in made.account.files_left_out] == ["b"]
+    assert made.account.steps[-1].error_code == "step_timeout"
+
+
+@pytest.mark.parametrize("events", [("hola",), ()], ids=["after the code", "before it"])
+async def test_a_home_that_cannot_be_listed_does_not_fail_the_run(events: tuple[str, ...]) -> None:
+    box = Box(*events, files={"a": b"1"})
+    box.unlistable = sandbox_failed("an odd name")
+    ended, account, _ = await perform(Boxes(box))
+    assert ended.status == "completed" and account.text("stdout") == "".join(events)
+    assert [left.name for left in account.files_left_out] == ["."]
+
+
+async def test_a_sandbox_that_ends_while_its_files_are_read_fails_the_run() -> None:
+    box = Box("hola", files={"a": b"1"})
+    box.unreadable["a"] = sandbox_lost()
+    ended, account, _ = await perform(Boxes(box))
+    assert ended.error is not None and ended.error.code == "sandbox_lost" and account.files_left_out == []
+
+
+async def test_a_conversations_sandbox_is_idle_again_however_its_run_ends() -> None:
+    for box in (Box("a"), Box(sandbox_lost()), Box(ValueError())):
+        boxes, conversation = Boxes(box), uuid7()
+        with contextlib.suppress(ValueError):
+            await perform(boxes, conversation_id=conversation)
+        assert boxes.released == [conversation]
+
+
+class ElsewhereSteps:
+    """Steps that begin in a context of their own, as those of a flow run do."""
+
+    async def run(self, name: str, effect: Any, *, timeout_seconds: float) -> Any:
+        return await asyncio.create_task(effect(), context=contextvars.Context())
+
+
+async def test_a_step_that_a_flow_run_takes_still_knows_which_run_it_is() -> None:
+    known = RequestContext(uuid7(), TraceContext.new(), LOCAL)
+    seen: list[RequestContext] = []
+
+    class Asking(Boxes):
+        async def open(self, wanted: Wanted) -> Opened:
+            seen.append(current())
+            return await super().open(wanted)
+
+    async def in_request() -> None:
+        enter(known)
+        await work(Asking(Box())).perform(Told(), ElsewhereSteps(), lambda: None)
+
+    await asyncio.create_task(in_request())
+    assert seen == [known]
+
+
 async def test_output_beyond_its_limit_is_cut_and_said_to_be() -> None:
     _, account, _ = await perform(Boxes(Box("12345", "67890", "ñ")))
     assert account.text("stdout") == "1234567890" and account.output_cut
@@ -217,8 +313,6 @@ async def perform_in(turns: ConversationTurns, conversation: uuid.UUID) -> tuple
 
 
 async def test_a_turn_that_does_not_come_in_time_is_told_as_busy() -> None:
-    from dataclasses import replace
-
     turns, conversation = ConversationTurns(), uuid7()
     async with turns.turn(conversation, LIMITS):
         with pytest.raises(Unavailable) as error:
@@ -256,3 +350,13 @@ def test_a_changed_file_is_told_by_its_size_or_its_time() -> None:
 def test_what_cannot_be_json_is_told_as_text() -> None:
     inline, _ = sorted_forms(RawResult(False, {"json": {"when": THEN}}), 1000)
     assert inline == {"json": {"when": str(THEN)}}
+
+
+def test_numbers_that_json_does_not_have_become_null() -> None:
+    inline, _ = sorted_forms(RawResult(False, {"chart": {"points": [1, float("nan"), float("-inf")]}}), 1000)
+    assert inline == {"chart": {"points": [1, None, None]}}
+
+
+def test_half_a_surrogate_pair_deep_in_a_form_can_be_sent_on() -> None:
+    inline, _ = sorted_forms(RawResult(False, {"json": {"a": ["\ud800"]}, "text": "\ud800"}), 1000)
+    assert inline == {"json": {"a": ["?"]}, "text": "?"}

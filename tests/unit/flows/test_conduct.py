@@ -202,3 +202,12 @@ async def test_a_flow_run_is_not_told_that_an_unsaved_turn_went_well() -> None:
     assert ended.status == "failed" and isinstance(ended.error, DatabaseUnavailable)
     outcome = flows.links[0].ended.result(0)
     assert outcome.status == "failed" and outcome.message.startswith("database_unavailable")
+
+
+async def test_an_end_that_the_database_refuses_does_not_leave_the_run_open() -> None:
+    rows = Rows(finish=[ValueError("unsupported Unicode escape sequence")])
+    _, active, _ = begin(Model([token("a")]), rows)
+    ended = await active.ended()
+    assert ended.error is not None and ended.error.code == "not_saved"
+    (closed,) = rows.finished
+    assert closed.status == "failed" and closed.content == "" and closed.steps == ()

@@ -8,6 +8,8 @@ import httpx
 import pytest
 from e2b import (
     AuthenticationException,
+    FileNotFoundException,
+    InvalidArgumentException,
     NotEnoughSpaceException,
     RateLimitException,
     SandboxException,
@@ -15,8 +17,10 @@ from e2b import (
     TimeoutException,
 )
 from e2b.exceptions import SandboxNotRunningException, ServiceBusyException
+from e2b_code_interpreter import Result  # type: ignore[import-untyped]
 
-from flows.sandboxes import connection, told
+from flows.sandboxes import connection, raw_result, told
+from models_node.sandbox.errors import sandboxes_unavailable
 from stack.settings import Settings
 from wire.errors import ApiError
 
@@ -51,9 +55,25 @@ def test_debug_mode_is_never_on(tmp_path: Path) -> None:
         (httpx.ConnectError("no"), 503, "sandbox_unreachable"),
         (ConnectionRefusedError(), 503, "sandbox_unreachable"),
         (SandboxException("odd"), 502, "sandbox_failed"),
+        (InvalidArgumentException("'a/b': Not a directory"), 422, "file_refused"),
+        (FileNotFoundException("gone"), 422, "file_refused"),
     ],
 )
 def test_each_error_of_the_sdk_has_a_meaning(error: Exception, status: int, code: str) -> None:
     with pytest.raises(ApiError) as told_as, told():
         raise error
     assert (told_as.value.status, told_as.value.code) == (status, code)
+
+
+def test_a_gateway_whose_machine_makes_no_sandboxes_is_not_told_as_busy() -> None:
+    words = sandboxes_unavailable("this machine lacks root").detail
+    with pytest.raises(ApiError) as told_as, told():
+        raise ServiceBusyException(f"503: Service temporarily unavailable, please retry. - {words}")
+    assert told_as.value.code == "sandboxes_unavailable" and told_as.value.detail == words
+    assert told_as.value.retry_after_seconds == 30
+
+
+@pytest.mark.parametrize("png", ["abc", 5, ["x"], "ñ"])
+def test_an_image_that_does_not_decode_is_left_out(png: object) -> None:
+    raw = raw_result(Result(text="a", png=png, jpeg="YQ==", extra=[1]))
+    assert raw.texts == {"text": "a"} and raw.binaries == {"jpeg": b"a"}
