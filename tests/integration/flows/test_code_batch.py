@@ -138,3 +138,13 @@ def test_a_batch_whose_sandbox_cannot_be_had_fails(api: httpx.Client, stack: Ins
     finally:
         httpx.post(f"{sandboxes}/watch/fail", json={"status": None})
     assert run["status"] == "failed" and run["steps"][0]["error_code"] == "sandboxes_busy"
+
+
+def test_a_second_worker_does_not_end_the_batches_of_the_first(api: httpx.Client, stack: Installation) -> None:
+    run_id = ask(api, "wait(300)").json()["run_id"]
+    eventually(lambda: story(api, run_id)["status"] == "running", 60, "the batch runs")
+    flow_run = f"{stack.url('prefect-server')}/api/flow_runs/{story(api, run_id)['prefect_flow_run_id']}"
+    second = stack.run("-m", "flows.worker", timeout=90)
+    assert second.returncode != 0 and "address already in use" in second.stderr
+    assert httpx.get(flow_run).json()["state_type"] == "RUNNING" and story(api, run_id)["status"] == "running"
+    api.post(f"/api/runs/{run_id}/cancel").raise_for_status()
