@@ -97,11 +97,17 @@ async def _crash_left_over(deployment_id: Any) -> None:
 
     wanted = {"deployment_id": {"any_": [str(deployment_id)]}, "state": {"type": {"any_": OPEN_STATES}}}
     asked = {"flow_runs": wanted, "limit": PAGE}
-    async with get_client() as client:
-        while left := (await client.request("POST", "/flow_runs/filter", json=asked)).json():
-            for flow_run in left:
-                state: Any = Crashed(message="The worker ended before this batch did.")
-                await client.set_flow_run_state(flow_run["id"], state, force=True)
+    while True:
+        try:
+            async with get_client() as client:
+                while left := (await client.request("POST", "/flow_runs/filter", json=asked)).json():
+                    for flow_run in left:
+                        state: Any = Crashed(message="The worker ended before this batch did.")
+                        await client.set_flow_run_state(flow_run["id"], state, force=True)
+            return
+        except Exception as error:
+            log.warning("Prefect does not answer", extra={"reason": repr(error)})
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 if __name__ == "__main__":
