@@ -254,7 +254,8 @@ def test_idle_conversations_give_way_and_one_at_work_does_not(api: httpx.Client,
     at_work, idle = new_conversation(api), new_conversation(api)
     working = {"code": "print('begun'); wait(60)", "conversation_id": at_work}
     with api.stream("POST", "/api/code/run/stream", json=working) as reply:
-        next(line for line in reply.iter_lines() if "begun" in line)
+        lines = reply.iter_lines()  # held: one that is collected closes its reply
+        next(line for line in lines if "begun" in line)
         first = run(api, "x = 1", conversation_id=idle)
         sandboxes.post("/watch/room", json={"most": 2})
         before = sandboxes.get("/watch").json()["interrupted"]
