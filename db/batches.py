@@ -39,13 +39,15 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A batch that a worker took. flow_run_id: of its flow run in Prefect."""
+    """A batch that was handed on. flow_run_id: of its flow run in Prefect."""
 
     id: uuid.UUID
     owner: str
+    trace_id: str
     flow_run_id: uuid.UUID | None
 
 
+_BEGUN = (Run.id, Run.owner, Run.trace_id, Run.prefect_flow_run_id)
 _UUIDS = [bindparam(name, type_=Uuid()) for name in ("id", "instance_id")]
 _QUEUE = text("""
 WITH the_principal AS (
@@ -102,15 +104,27 @@ class Batches:
         run_id: uuid.UUID = kept[0].run_id
         return run_id
 
-    async def begin(self, run_id: uuid.UUID) -> Begun | None:
-        """A worker takes a queued batch. None when it is not waiting any more (cancelled, say)."""
+    async def begin(self, run_id: uuid.UUID, flow_run_id: uuid.UUID | None) -> Begun | None:
+        """A worker takes a queued batch. None when it is not waiting any more (cancelled, say).
+
+        The flow run is noted once more: the API may have ended between asking for it and noting it.
+        """
         rows = await self._database.rows(
             update(Run)
             .where(Run.id == run_id, Run.kind == KIND, Run.status == "queued")
-            .values(status="running", started_at=func.now())
-            .returning(Run.id, Run.owner, Run.prefect_flow_run_id)
+            .values(
+                status="running",
+                started_at=func.now(),
+                prefect_flow_run_id=func.coalesce(Run.prefect_flow_run_id, flow_run_id),
+            )
+            .returning(*_BEGUN)
         )
         return _begun(rows[0]) if rows else None
+
+    async def is_open(self, run_id: uuid.UUID) -> bool:
+        """Whether nobody has ended it."""
+        rows = await self._database.rows(select(Run.id).where(Run.id == run_id, Run.status.in_(OPEN_STATUSES)))
+        return bool(rows)
 
     async def close(
         self, run_id: uuid.UUID, status: RunStatus, *, code: str | None = None, detail: str | None = None
@@ -131,7 +145,7 @@ class Batches:
     async def unrecorded(self, stack_id: str, limit: int) -> list[Begun]:
         """Batches with a flow run whose end is not known to be told in both places, oldest first."""
         rows = await self._database.rows(
-            select(Run.id, Run.owner, Run.prefect_flow_run_id)
+            select(*_BEGUN)
             .where(
                 Run.stack_id == stack_id,
                 Run.kind == KIND,
@@ -145,4 +159,4 @@ class Batches:
 
 
 def _begun(row: Row[Any]) -> Begun:
-    return Begun(row.id, row.owner, row.prefect_flow_run_id)
+    return Begun(row.id, row.owner, row.trace_id, row.prefect_flow_run_id)

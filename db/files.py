@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Uuid, bindparam, delete, select, text, tuple_
+from sqlalchemy import Row, Uuid, bindparam, delete, func, select, text, tuple_
 from sqlalchemy.exc import IntegrityError
 
 from db.engine import Database
@@ -82,6 +83,16 @@ class Files:
             select(*_COLUMNS).where(File.created_at < moment).order_by(File.created_at).limit(limit)
         )
         return [_record(row) for row in rows]
+
+    async def bytes_of(self, owner: str) -> int:
+        """Bytes of all files of an owner."""
+        rows = await self._database.rows(select(func.sum(File.size_bytes)).where(File.owner == owner))
+        return int(rows[0][0] or 0)
+
+    async def known(self, file_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        """Those of these files that have a row, whoever's."""
+        rows = await self._database.rows(select(File.id).where(File.id.in_(file_ids)))
+        return {row.id for row in rows}
 
 
 def no_file(file_id: uuid.UUID) -> NotFound:

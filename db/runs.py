@@ -5,11 +5,11 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
-from sqlalchemy import func, select, text, tuple_, update
+from sqlalchemy import and_, delete, func, or_, select, text, tuple_, update
 
 from db.engine import Database
 from db.records import RunRecord, RunStatus, StepRecord
-from db.tables import OPEN_STATUSES, Run, RunStep
+from db.tables import OPEN_STATUSES, IdempotencyKey, Run, RunStep
 from wire.errors import NotFound
 
 _COLUMNS = (
@@ -80,14 +80,19 @@ class Runs:
         return bool(rows)
 
     async def close_abandoned(self, stack_id: str, instance_id: uuid.UUID) -> list[uuid.UUID]:
-        """Marks as `crashed` the open runs of this stack's earlier processes. Returns their ids."""
-        rows = await self._database.rows(
+        """Marks as `crashed` the open runs of this stack's earlier processes. Returns their ids.
+
+        Of batches, which others work on, only those that were never handed on; they may be asked for again with the
+        same Idempotency-Key.
+        """
+        never_handed_on = and_(Run.status == "queued", Run.prefect_flow_run_id.is_(None))
+        closed = (
             update(Run)
             .where(
                 Run.stack_id == stack_id,
                 Run.instance_id != instance_id,
                 Run.status.in_(OPEN_STATUSES),
-                Run.kind != BATCH,
+                or_(Run.kind != BATCH, never_handed_on),
             )
             .values(
                 status="crashed",
@@ -95,8 +100,12 @@ class Runs:
                 error_detail="The chat API ended before this run did.",
                 ended_at=func.now(),
             )
-            .returning(Run.id)
+            .returning(Run.id, Run.kind)
+            .cte("closed")
         )
+        batches = select(closed.c.id).where(closed.c.kind == BATCH)
+        forgotten = delete(IdempotencyKey).where(IdempotencyKey.run_id.in_(batches)).cte("forgotten")
+        rows = await self._database.rows(select(closed.c.id).add_cte(forgotten))
         return [row.id for row in rows]
 
     async def link_flow(self, run_id: uuid.UUID, flow_run_id: uuid.UUID, *, recorded: bool) -> None:

@@ -42,7 +42,7 @@ from wire.errors import ApiError
 
 OPEN, UPLOAD, RUN, COLLECT = "open_sandbox", "upload_files", "run_code", "collect_files"
 NEW_SANDBOX = "The sandbox of this conversation had ended: this is a new one, without earlier variables and files."
-FAULTS_OF_FILES = {"file_too_large", "file_refused", "sandbox_failed", "step_timeout"}
+FAULTS_OF_FILES = {"file_too_large", "owner_files_full", "file_refused", "sandbox_failed", "step_timeout"}
 CODE_ERROR = "code_error"  # of a step whose code ended with an error of its own
 
 

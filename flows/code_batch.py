@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import os
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from db.batches import KIND, Batches, Begun
 from db.engine import Database
+from db.errors import DatabaseUnavailable
 from db.files import Files
 from db.records import FileRecord, OwnedRun, RunStatus, StepRecord
 from db.turns import Turns
 from db.urls import database_url
+from flows.batch_jobs import ASKED, Job, read_jobs
 from flows.code import CODE_ERROR, CodeRequest, CodeTools, CodeWork, ConversationTurns, GivenFile
 from flows.code_events import CodeAccount, CodeEvent, CodeLimits
 from flows.code_told import account_told
-from flows.errors import batch_failed
+from flows.errors import batch_failed, job_failed
 from flows.file_store import FileStore, NewFile, one_chunk
 from flows.sandboxes import E2BSandboxes, connection
 from flows.steps import PlainSteps
@@ -38,31 +41,13 @@ from stack.processes import stack_id
 from stack.secrets import Secrets, load_secrets
 from stack.settings import Settings, get_settings
 from wire.border import keys_needed
+from wire.context import RequestContext, enter
 from wire.errors import ApiError
 from wire.ids import uuid7
+from wire.principals import Principal
+from wire.trace import TraceContext
 
-ASKED = "batch.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """files: name, and either `data` (base64) or the `file_id` of a stored file."""
-
-    code: str
-    language: str
-    timeout_seconds: float
-    files: tuple[dict[str, str], ...]
-
-    def as_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
-def written_jobs(jobs: list[Job]) -> bytes:
-    return json.dumps({"jobs": [job.as_json() for job in jobs]}).encode()
-
-
-def read_jobs(data: bytes) -> list[Job]:
-    return [Job(**{**job, "files": tuple(job["files"])}) for job in json.loads(data)["jobs"]]
+log = logging.getLogger("flows.code_batch")
 
 
 class Silence:
@@ -92,7 +77,7 @@ class Batch:
         self.database = Database(database_url(settings, secrets))
         self.rows, self._turns = Batches(self.database), Turns(self.database)
         self._file_rows = Files(self.database)
-        self._files = FileStore(settings.home, self._file_rows)
+        self._files = FileStore(settings.home, self._file_rows, owner_bytes=settings.owner_files_bytes)
         key = secrets.services_key.get_secret_value() if keys_needed(settings, "sandbox-gateway") else None
         self.sandboxes = E2BSandboxes(
             connection(os.environ, settings, key), stack_id(settings), settings.code_sandbox_wait_seconds
@@ -132,6 +117,13 @@ class Batch:
         await self._files.save(new, one_chunk(data), most_bytes=len(data))
         return ended, done.account
 
+    async def is_open(self, begun: Begun) -> bool:
+        """Whether the batch is still wanted. A database that is away says nothing against it."""
+        try:
+            return await self.rows.is_open(begun.id)
+        except DatabaseUnavailable:
+            return True
+
     async def finish(self, begun: Begun, account: Account, error: ApiError | None) -> None:
         """Closes the run's row, unless somebody did."""
         status: RunStatus = "failed" if error else "completed"
@@ -150,12 +142,19 @@ async def code_batch(run_id: str) -> State[None]:
     settings = get_settings()
     batch = Batch(settings, load_secrets(settings))
     try:
-        begun = await batch.rows.begin(uuid.UUID(run_id))
+        of_prefect = uuid.UUID(flow_run.id) if flow_run.id else None
+        begun = await batch.rows.begin(uuid.UUID(run_id), of_prefect)
         if begun is None:
             return Cancelled(message="It was not waiting any more.")
+        enter(context_of(begun))
         return await _run(batch, begun)
     finally:
         await batch.close()
+
+
+def context_of(begun: Begun) -> RequestContext:
+    """What its calls to others carry: the run and trace of the request that asked for it."""
+    return RequestContext(begun.id, TraceContext(begun.trace_id, TraceContext.new().span_id), Principal(begun.owner))
 
 
 async def _run(batch: Batch, begun: Begun) -> State[None]:
@@ -166,6 +165,8 @@ async def _run(batch: Batch, begun: Begun) -> State[None]:
         await batch.finish(begun, account, error)
         return Failed(message=error.detail)
     for number, job in enumerate(jobs, start=1):
+        if not await batch.is_open(begun):
+            return Cancelled(message=f"The run was closed before job {number}.")
         step = await _as_task(batch, begun, job, number)
         account.steps.append(step)
         failed += step.status != "completed"
@@ -194,6 +195,10 @@ async def _as_task(batch: Batch, begun: Begun, job: Job, number: int) -> StepRec
         code, detail = await run()
     except ApiError as error:
         status, code, detail = "failed", error.code, error.detail
+    except Exception as error:  # of this job alone: the others are still run
+        log.exception("a job ended with an error of ours", extra={"run": str(begun.id), "job": number})
+        failure = job_failed(f"{type(error).__name__}: {error}")
+        status, code, detail = "failed", failure.code, failure.detail
     return StepRecord(step_id, f"job-{number}", status, started_at, datetime.now(UTC), code, detail)
 
 

@@ -9,6 +9,7 @@ from wire.errors import (
     ApiError,
     Conflict,
     DeadlineExceeded,
+    InternalError,
     NotFound,
     TooLarge,
     TooManyRequests,
@@ -89,6 +90,15 @@ def file_too_large(name: str, most_bytes: int) -> ApiError:
     return TooLarge(f"{name!r} is larger than {most_bytes} bytes.", code="file_too_large", param="files")
 
 
+def owner_files_full(name: str, most_bytes: int) -> ApiError:
+    return TooLarge(
+        f"{name!r} does not fit: your files may have {most_bytes} bytes together (CAPIBARA6_OWNER_FILES_BYTES). "
+        "Remove some first.",
+        code="owner_files_full",
+        param="files",
+    )
+
+
 def sandbox_lost() -> ApiError:
     """The sandbox ended under the run. A new one would have none of its state, so nothing is tried again."""
     return UpstreamFailed(
@@ -132,6 +142,14 @@ def sandbox_failed(words: str) -> ApiError:
 
 def batch_failed(words: str) -> ApiError:
     return UpstreamFailed(words, code="batch_failed")
+
+
+def job_failed(words: str) -> ApiError:
+    return UpstreamFailed(f"The job could not be run: {words}", code="job_failed")
+
+
+def batch_not_queued() -> ApiError:
+    return InternalError("The batch could not be handed on; nothing of it is run.", code="batch_not_queued")
 
 
 def prefect_unavailable() -> ApiError:

@@ -13,7 +13,7 @@ import logging
 import mimetypes
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +21,8 @@ from typing import IO, Protocol
 
 from db.files import no_file
 from db.records import FileRecord
-from flows.errors import file_too_large
+from flows.errors import file_too_large, owner_files_full
+from wire.errors import NotFound
 from wire.ids import uuid7
 
 log = logging.getLogger("flows.file_store")
@@ -45,6 +46,10 @@ class FileRows(Protocol):
 
     async def older_than(self, moment: datetime, limit: int) -> list[FileRecord]: ...
 
+    async def bytes_of(self, owner: str) -> int: ...
+
+    async def known(self, file_ids: Collection[uuid.UUID]) -> set[uuid.UUID]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class NewFile:
@@ -65,14 +70,21 @@ async def one_chunk(data: bytes) -> AsyncIterator[bytes]:
 
 
 class FileStore:
-    """home: the stack's; files live in `data/files` below it."""
+    """home: the stack's; files live in `data/files` below it. owner_bytes: what one owner's files may have together.
 
-    def __init__(self, home: Path, rows: FileRows) -> None:
+    Files that are written at the same time do not see each other, so an owner may get beyond that by what is under way.
+    """
+
+    def __init__(self, home: Path, rows: FileRows, *, owner_bytes: int) -> None:
         self._home = home
         self._rows = rows
+        self._owner_bytes = owner_bytes
 
     async def save(self, file: NewFile, chunks: AsyncIterator[bytes], *, most_bytes: int) -> FileRecord:
-        """Keeps the bytes and their row. Raises TooLarge beyond `most_bytes`, with nothing left behind."""
+        """Keeps the bytes and their row. Raises TooLarge beyond `most_bytes`, or what the owner has left, with nothing
+        left behind.
+        """
+        left_bytes = self._owner_bytes - await self._rows.bytes_of(file.owner)
         file_id = uuid7()
         stored = FOLDER / file_id.hex[-2:] / str(file_id)
         temporary = self._home / FOLDER / "incoming" / str(file_id)
@@ -84,6 +96,8 @@ class FileStore:
                     size += len(chunk)
                     if size > most_bytes:
                         raise file_too_large(file.name, most_bytes)
+                    if size > left_bytes:
+                        raise owner_files_full(file.name, self._owner_bytes)
                     await asyncio.to_thread(_write, opened, digest, chunk)
             await asyncio.to_thread(_move, temporary, self._home / stored)
         except BaseException:
@@ -122,14 +136,26 @@ class FileStore:
         await asyncio.to_thread((self._home / record.storage_path).unlink, missing_ok=True)
 
     async def sweep(self, age: timedelta) -> int:
-        """Removes files older than `age`, and uploads that broke off before that. Returns how many files."""
+        """Removes files older than `age`, uploads that broke off before that, and bytes of then whose row was never
+        written. Returns how many files.
+        """
         moment, removed = datetime.now(UTC) - age, 0
         while old := await self._rows.older_than(moment, SWEEP_BATCH):
             for record in old:
-                await self.remove(record.id, record.owner)
+                with contextlib.suppress(NotFound):  # its owner was faster
+                    await self.remove(record.id, record.owner)
             removed += len(old)
-        await asyncio.to_thread(_remove_unfinished, self._home / FOLDER / "incoming", moment)
+        await asyncio.to_thread(_remove_older, self._home / FOLDER / "incoming", moment)
+        await self._remove_rowless(moment)
         return removed
+
+    async def _remove_rowless(self, before: datetime) -> None:
+        older = await asyncio.to_thread(_older_files, self._home / FOLDER, before)
+        for start in range(0, len(older), SWEEP_BATCH):
+            found = {uuid.UUID(path.name): path for path in older[start : start + SWEEP_BATCH]}
+            for file_id in found.keys() - await self._rows.known(found.keys()):
+                log.warning("removing bytes that have no row", extra={"file": str(file_id)})
+                await asyncio.to_thread(found[file_id].unlink, missing_ok=True)
 
 
 def _create(path: Path) -> IO[bytes]:
@@ -147,8 +173,18 @@ def _move(temporary: Path, stored: Path) -> None:
     temporary.replace(stored)
 
 
-def _remove_unfinished(folder: Path, before: datetime) -> None:
+def _remove_older(folder: Path, before: datetime) -> None:
     for path in folder.glob("*"):
         with contextlib.suppress(OSError):
             if path.stat().st_mtime < before.timestamp():
                 path.unlink()
+
+
+def _older_files(folder: Path, before: datetime) -> list[Path]:
+    """Stored files whose bytes were written before that moment; what somebody else put there is left alone."""
+    older = []
+    for path in folder.glob("??/*"):
+        with contextlib.suppress(OSError, ValueError):
+            if uuid.UUID(path.name) and path.stat().st_mtime < before.timestamp():
+                older.append(path)
+    return older

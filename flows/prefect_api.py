@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,13 +110,10 @@ class PrefectApi:
         """Asks whoever runs it to stop it."""
         await self._client.set_flow_run_state(flow_run_id, Cancelling())
 
-    async def ended_among(self, flow_run_ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, State[Any]]:
-        """Those of these flow runs that have ended, with their final states."""
-        ids = [str(one) for one in flow_run_ids]
-        found = await self._filter(
-            {"id": {"any_": ids}, "state": {"type": {"any_": ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]}}}
-        )
-        return {flow_run.id: flow_run.state for flow_run in found if flow_run.state is not None}
+    async def states_among(self, flow_run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, State[Any]]:
+        """The states of these flow runs (at most PAGE); one that Prefect does not know is left out."""
+        found = await self._filter({"id": {"any_": [str(one) for one in flow_run_ids]}})
+        return {flow_run.id: flow_run.state or Pending() for flow_run in found}
 
     async def cancelled_among(self, flow_run_ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
         """Those of these flow runs that somebody cancelled in Prefect."""

@@ -84,14 +84,21 @@ async def record_missed(api: PrefectApi, store: RunStore, skip: Callable[[uuid.U
 
 
 async def follow_batches(api: PrefectApi, store: BatchStore) -> None:
-    """Closes the batches whose flow run ended without saying so in our rows: cancelled or crashed in Prefect."""
+    """Closes batches whose flow run ended in Prefect (cancelled, crashed, removed) without saying so in our rows."""
     waiting = {one.flow_run_id: one.id for one in await store.unrecorded_batches(BATCH) if one.flow_run_id}
     if not waiting:
         return
-    for flow_run_id, state in (await api.ended_among(waiting)).items():
-        run_id, status = waiting[flow_run_id], _status_of(state)
-        code, detail = (None, None) if status == "completed" else (f"flow_{status}", state.message)
-        await store.close_batch(run_id, status, code, detail)
+    known = await api.states_among(waiting)
+    for flow_run_id, run_id in waiting.items():
+        state = known.get(flow_run_id)
+        if state is None:
+            await store.close_batch(run_id, "crashed", "flow_lost", "Prefect does not know its flow run any more.")
+        elif state.is_final():
+            status = _status_of(state)
+            code, detail = (None, None) if status == "completed" else (f"flow_{status}", state.message)
+            await store.close_batch(run_id, status, code, detail)
+        else:
+            continue
         await store.link_flow(run_id, flow_run_id, recorded=True)
 
 

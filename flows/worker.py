@@ -1,7 +1,7 @@
 """`python -m flows.worker`: takes the batches that wait in Prefect, and runs each in a process of its own.
 
-Its deployment carries Prefect's concurrency limit, so that it holds whatever number of workers there is. The port it
-listens on says that the deployment is there, and nothing else.
+There is one worker: at its start it takes what is under way of the deployment for left over. The port it listens on
+says that the deployment is there, and keeps a second worker of this machine from starting.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ log = logging.getLogger("flows.worker")
 SERVICE = "flow-worker"
 POLL_SECONDS = 3  # between looks for waiting batches; each costs Prefect a query
 RETRY_SECONDS = 2.0
+PAGE = 200  # flow runs, the most that Prefect tells at once
 OPEN_STATES = ["PENDING", "RUNNING", "CANCELLING"]
 
 
@@ -48,13 +49,13 @@ async def _serve(settings: Settings) -> None:
 
     runner = Runner(name=SERVICE, pause_on_shutdown=False, limit=settings.code_batch_at_once)
     deployment_id = await _deployed(runner, settings)
-    await _crash_left_over(deployment_id)
     topology = load_topology(settings)
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
     listening = await asyncio.start_server(hang_up, topology.bind_host(SERVICE), topology.port(SERVICE))
+    await _crash_left_over(deployment_id)  # with the port in hand: another worker's batches would not be left over
     log.info("waiting for batches", extra={"at_once": settings.code_batch_at_once})
     async with listening:
         await runner.start()
@@ -95,11 +96,18 @@ async def _crash_left_over(deployment_id: Any) -> None:
     from prefect.states import Crashed
 
     wanted = {"deployment_id": {"any_": [str(deployment_id)]}, "state": {"type": {"any_": OPEN_STATES}}}
-    async with get_client() as client:
-        reply = await client.request("POST", "/flow_runs/filter", json={"flow_runs": wanted, "limit": 200})
-        for flow_run in reply.json():
-            state: Any = Crashed(message="The worker ended before this batch did.")
-            await client.set_flow_run_state(flow_run["id"], state, force=True)
+    asked = {"flow_runs": wanted, "limit": PAGE}
+    while True:
+        try:
+            async with get_client() as client:
+                while left := (await client.request("POST", "/flow_runs/filter", json=asked)).json():
+                    for flow_run in left:
+                        state: Any = Crashed(message="The worker ended before this batch did.")
+                        await client.set_flow_run_state(flow_run["id"], state, force=True)
+            return
+        except Exception as error:
+            log.warning("Prefect does not answer", extra={"reason": repr(error)})
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 if __name__ == "__main__":

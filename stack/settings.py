@@ -216,6 +216,9 @@ class Settings(BaseSettings):
     code_batch_at_once: int = Field(2, ge=1, description="Batches that run at once; Prefect keeps the rest waiting.")
     idempotency_seconds: float = Field(86_400, gt=0, description="How long an Idempotency-Key is remembered.")
     max_file_bytes: int = Field(100 * 2**20, gt=0, description="Largest uploaded file (413 beyond).")
+    owner_files_bytes: int = Field(
+        10 * 2**30, gt=0, description="Bytes of all files of one owner, uploaded ones and those of runs (413 beyond)."
+    )
     file_retention_seconds: float = Field(
         30 * 86_400, gt=0, description="Files older than this are removed, uploaded ones and those of runs."
     )

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import socket
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import uvicorn
 import uvloop
 from fastapi import FastAPI
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from stack.errors import StackError
 from stack.secrets import Secrets, load_secrets
@@ -28,16 +32,123 @@ log = logging.getLogger("wire.serve")
 
 AppFactory = Callable[[Settings, Secrets], FastAPI]
 ABORT = "capibara6.abort"
+HEAD_BYTES = 64 * 2**10  # of a request: its line and headers
+HEAD_SECONDS = 10.0  # to the end of a request's head, and of a body that is sent after its answer
+OPEN_CONNECTIONS = 4096  # of one server; fewer where the process may not have twice as many descriptors
+GOODBYE_SECONDS = 1.0  # for a refusal to leave
+
+
+class _Connections:
+    """Those of one server. idle: on which nothing is being answered, the longest so first. most: that may be open."""
+
+    def __init__(self) -> None:
+        self.idle: dict[AbortableProtocol, None] = {}
+        # An answer may need a second descriptor: a socket of an engine or a sandbox, a file.
+        self.most = min(OPEN_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
+_connections: WeakKeyDictionary[ServerState, _Connections] = WeakKeyDictionary()
 
 
 class AbortableProtocol(HttpToolsProtocol):
     """Lets an application end a connection at once, with what is not sent yet: ASGI itself can only wait for a client
     that does not read.
+
+    Bounds what a client may do before anyone asks who it is: the bytes of a request's head, the time in which nothing
+    is answered on a connection, and the number of connections. When there are too many, the one that has been idle for
+    longest is ended, so that a newcomer with a request is heard. All of it is done per connection, per request and per
+    piece received; what is sent costs nothing.
     """
+
+    def __init__(self, config: uvicorn.Config, server_state: ServerState, *rest: Any, **more: Any) -> None:
+        super().__init__(config, server_state, *rest, **more)
+        self._all = _connections.setdefault(server_state, _Connections())
+        self._deadline: asyncio.TimerHandle | None = None
+        self._in_head = True  # also before its first byte
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._all.idle[self] = None
+        self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+        if len(self.connections) > self._all.most:
+            next(iter(self._all.idle))._end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._settle()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._in_head:
+            super().data_received(data)
+        elif not self._head_received(data):
+            return
+        if self._deadline is None and self._unanswering() and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(HEAD_SECONDS, self._too_slow)
+
+    def _head_received(self, data: bytes) -> bool:
+        """In pieces that fit, so that a head in which there is no end is never kept. False: the connection ends."""
+        while data:
+            room = HEAD_BYTES - self._head_bytes
+            if room <= 0:
+                self._refuse(b"431 Request Header Fields Too Large")
+                return False
+            piece, data = (data, b"") if len(data) <= room or not self._in_head else (data[:room], data[room:])
+            self._head_bytes += len(piece)  # set back where a head ends
+            super().data_received(piece)
+            if self.transport.is_closing():
+                return False
+        return True
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
+
+    def on_headers_complete(self) -> None:
+        self._in_head, self._head_bytes = False, 0
+        self._settle()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_head = True
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing() and self._unanswering():
+            self._all.idle[self] = None
+
+    def _unanswering(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _settle(self) -> None:
+        """Nothing is waited for any more."""
+        self._all.idle.pop(self, None)
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if self._head_bytes:
+            self._refuse(b"408 Request Timeout")
+        else:
+            self._end()
+
+    def _refuse(self, status: bytes) -> None:
+        """Says why, where that can be said at once."""
+        if not self._unanswering() or self.transport.get_write_buffer_size():
+            self._end()
+            return
+        self._settle()
+        self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.close()
+        self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
+
+    def _end(self) -> None:
+        self._settle()
+        self.connections.discard(self)  # now, not when its end is told: newcomers are counted meanwhile
+        self.transport.abort()
 
 
 def abort_connection(scope: Scope) -> bool:
@@ -78,6 +189,7 @@ def serve(factory: AppFactory, *, service: str) -> int:
         return _refuse(service, f"{error} ({error.mend})" if error.mend else str(error), error.exit_code)
     except ApiError as error:
         return _refuse(service, error.detail, 2)
+    _raise_descriptor_limit()
     host, port = topology.bind_host(service), topology.port(service)
     if keys_needed(settings, service):
         log.info("keys are asked for", extra={"host": host, "port": port})
@@ -86,6 +198,7 @@ def serve(factory: AppFactory, *, service: str) -> int:
         host=host,
         port=port,
         http=AbortableProtocol,
+        ws="none",  # no service speaks it, and its connections would know none of the bounds above
         log_config=None,
         access_log=False,
         proxy_headers=False,  # nobody here asks for the client's address
@@ -118,6 +231,15 @@ async def _run(config: uvicorn.Config, app: FastAPI, service: str) -> int:
     finally:
         listener.close()
     return 0 if server.started else 1
+
+
+def _raise_descriptor_limit() -> None:
+    """To what this process may have: a login's 1024 are for programs that serve nobody."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        log.warning("the limit of open files stays as it is", extra={"error": str(error)})
 
 
 def _refuse(service: str, reason: str, status: int) -> int:

@@ -111,7 +111,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         settings.code_sandbox_wait_seconds,
     )
     file_rows = Files(database)
-    files = FileStore(settings.home, file_rows)
+    files = FileStore(settings.home, file_rows, owner_bytes=settings.owner_files_bytes)
     return Parts(
         settings,
         this_stack,

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import json
 import uuid
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from db.batches import KIND, NewBatch, Promise
+from db.tables import OPEN_STATUSES
+from flows.batch_jobs import ASKED, Job, written_jobs
+from flows.errors import batch_not_queued
 from flows.file_store import NewFile, one_chunk
 from services_node.chat_api.code import checked_timeout, given_files
 from services_node.chat_api.code_schemas import CodeJob
@@ -47,7 +49,7 @@ async def code_batch(
             param="jobs",
             code="too_many_jobs",
         )
-    data = json.dumps({"jobs": [await _job(job, parts, owner) for job in asked.jobs]}).encode()
+    data = written_jobs([await _job(job, parts, owner) for job in asked.jobs])
     promise = None
     if idempotency_key is not None:
         promise = Promise(idempotency_key, hashlib.sha256(data).hexdigest(), settings.idempotency_seconds)
@@ -55,39 +57,48 @@ async def code_batch(
     run_id = await parts.batches.queue(batch, promise)
     if run_id == batch.id:
         try:
-            new = NewFile(owner, "batch.json", "application/json", run_id)
+            new = NewFile(owner, ASKED, "application/json", run_id)
             await parts.files.save(new, one_chunk(data), most_bytes=len(data))
             flow_run_id = await parts.flows.ask(lambda api: api.schedule_batch(f"{KIND}/{KIND}", run_id), ASK_SECONDS)
             await parts.runs.link_flow(run_id, flow_run_id, recorded=False)
-        except ApiError as error:
-            await asyncio.shield(_give_up(parts, run_id, error))
+        except BaseException as error:  # a full disk, or a client that went: the key must not promise what nobody does
+            await asyncio.shield(_give_up(parts, run_id, error if isinstance(error, ApiError) else batch_not_queued()))
             raise
     where = f"/api/runs/{run_id}"
     return JSONResponse({"run_id": str(run_id), "url": where}, 202, headers={"location": where})
 
 
 async def cancel_batch(parts: Parts, run_id: uuid.UUID) -> None:
-    """Ends an open batch of the caller's (whose run was read). Raises Conflict for one that has ended."""
-    run = await parts.runs.get(run_id, current().principal.name)
-    closed = await parts.batches.close(run_id, "cancelled", code="cancelled_by_client", detail="The run was cancelled.")
-    if not closed:
-        raise Conflict(f"Run {run_id} is {run.status} already.", code="run_not_active", param="run_id")
+    """Ends an open batch of the caller's. Raises Conflict for one that has ended.
+
+    Prefect, which stops it, is asked first: while it is away, Unavailable is raised, nothing has changed, and the
+    request can be repeated.
+    """
+    owner = current().principal.name
+    run = await parts.runs.get(run_id, owner)
     flow_run_id = run.prefect_flow_run_id
-    if flow_run_id is not None:
-        await parts.flows.ask(lambda api: api.cancel(flow_run_id), ASK_SECONDS)
+    if run.status in OPEN_STATUSES:
+        if flow_run_id is not None:
+            await parts.flows.ask(lambda api: api.cancel(flow_run_id), ASK_SECONDS)
+        if await parts.batches.close(run_id, "cancelled", code="cancelled_by_client", detail="The run was cancelled."):
+            return
+        run = await parts.runs.get(run_id, owner)
+        if run.status == "cancelled":  # Prefect's word of it came here first
+            return
+    raise Conflict(f"Run {run_id} is {run.status} already.", code="run_not_active", param="run_id")
 
 
-async def _job(job: CodeJob, parts: Parts, owner: str) -> dict[str, Any]:
-    """A job as the worker reads it (`flows.code_batch.Job`), checked as a single run is."""
+async def _job(job: CodeJob, parts: Parts, owner: str) -> Job:
+    """A job as the worker reads it, checked as a single run is."""
     timeout_seconds = checked_timeout(job, parts.settings)
     await given_files(job, parts, owner)
-    files = [
+    files = (
         {"name": file.name, "file_id": str(file.file_id)}
         if file.file_id is not None
         else {"name": file.name, "data": base64.b64encode(file.data()).decode()}
         for file in job.files
-    ]
-    return {"code": job.code, "language": job.language, "timeout_seconds": timeout_seconds, "files": files}
+    )
+    return Job(job.code, job.language, timeout_seconds, tuple(files))
 
 
 async def _give_up(parts: Parts, run_id: uuid.UUID, error: ApiError) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence, Set
 
 from stack.errors import ConfigurationError, NotReady, ServiceFailed
 from stack.install.environments import install
@@ -34,7 +35,10 @@ def up(given: argparse.Namespace) -> int:
     left_out = {name for name in given.without.split(",") if name}
     for name in left_out - {"n8n"}:
         topology.service(name)
-    services = [service for service in topology.local_services() if service.name not in left_out]
+    services = remaining(topology.local_services(), left_out)
+    for service in topology.local_services():
+        if service not in services and service.name not in left_out:
+            say(f"leaving out {service.name} too, which waits for what is left out")
     if not services:
         say(f"node {topology.node} has no services in this version")
         return 0
@@ -121,6 +125,17 @@ def logs(given: argparse.Namespace) -> int:
     sys.stdout.flush()
     follow = ["-F"] if given.follow else []
     return subprocess.run(["tail", "-n", str(given.lines), *follow, "--", *files], check=False).returncode
+
+
+def remaining(services: Sequence[Service], left_out: Set[str]) -> list[Service]:
+    """Services without those left out, and without those that would wait for one of them in vain."""
+    gone, kept = set(left_out), []
+    for service in services:  # the table names what others wait for before them
+        if service.name in gone or gone.intersection(service.after):
+            gone.add(service.name)
+        else:
+            kept.append(service)
+    return kept
 
 
 def _settings_for(given: argparse.Namespace) -> Settings:

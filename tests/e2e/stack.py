@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -100,9 +101,12 @@ class Stack:
     def answers(self) -> bool:
         """Whether every service says that it is ready. Cheaper than `status`, which is a program to be started."""
         asked = {"chat-api": "/health/ready", "model-server": "/health/ready", "prefect-server": "/api/health"}
+        asked |= {"sandbox-gateway": "/health/ready"} if os.getuid() == 0 and not self.prefix else {}
         try:
             replies = [httpx.get(self.url(name) + path, timeout=5) for name, path in asked.items()]
-        except httpx.TransportError:
+            with socket.create_connection(("127.0.0.1", 4201 + self.port_offset), timeout=5):
+                pass  # the flow worker
+        except (httpx.TransportError, OSError):
             return False
         return all(reply.status_code == 200 for reply in replies)
 

@@ -10,7 +10,7 @@ import pytest
 from e2b_code_interpreter import Sandbox
 
 from tests.e2e.ordinary_user import USER, OrdinaryUser
-from tests.e2e.stack import INSTALL_SECONDS, MODEL_SECONDS, SERVICES, Stack
+from tests.e2e.stack import INSTALL_SECONDS, MODEL_SECONDS, SERVICES, Stack, eventually
 
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 
@@ -35,7 +35,8 @@ def test_an_ordinary_user_in_a_private_home(stack: Stack, ordinary_user: Ordinar
     assert ordinary_user.first_up.wait(INSTALL_SECONDS) == 0, ordinary_user.told.read_text()
     assert theirs.url("chat-api") in ordinary_user.told.read_text()
     assert {process.username() for process in theirs.processes()} == {USER}
-    assert theirs.states() == dict.fromkeys(SERVICES, "ready") | {"sandbox-gateway": "unavailable"}
+    expected = dict.fromkeys(SERVICES, "ready") | {"sandbox-gateway": "unavailable"}
+    eventually(lambda: theirs.states() == expected, 120, "everything is ready but what needs root")
     assert "CAPIBARA6_SANDBOX_ACCEPT=one-uid" in ordinary_user.told.read_text(), "what is missing is said with its mend"
     refused = httpx.post(
         f"{theirs.url('sandbox-gateway')}/v2/sandboxes", json={"templateID": "base"}, headers={"x-api-key": "k"}

@@ -11,11 +11,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive
 
-from models_node.sandbox.errors import no_sandbox, not_offered, signed_urls_refused
+from models_node.sandbox.errors import no_sandbox, not_offered, signed_urls_refused, upload_stalled
 from models_node.sandbox.gateway import listing, shapes
 from models_node.sandbox.gateway.idempotency import Keys
 from models_node.sandbox.gateway.records import Sandbox
 from models_node.sandbox.gateway.requests import (
+    BODY_BYTES,
     Connect,
     NewSandbox,
     Refresh,
@@ -28,9 +29,10 @@ from models_node.sandbox.gateway.requests import (
 from models_node.sandbox.gateway.sandboxes import Sandboxes
 from stack.settings import Settings
 from wire.context import current
-from wire.errors import InvalidRequest, NotFound
+from wire.errors import ApiError, InvalidRequest, NotFound, TooLarge, error_of
 
 OPERATOR = "operator"
+JSON = "application/json"
 
 router = APIRouter()
 
@@ -77,7 +79,7 @@ def control_of(request: Request) -> ControlPlane:
 @router.post("/v2/sandboxes")
 @router.post("/sandboxes")
 async def create(request: Request) -> Response:
-    control, body = control_of(request), await request.body()
+    control, body = control_of(request), await _body(request)
     asked = parsed(NewSandbox, body)
     key = request.headers.get("idempotency-key")
     if key is None:
@@ -129,14 +131,14 @@ async def kill(request: Request, sandbox_id: str) -> Response:
 
 @router.post("/sandboxes/{sandbox_id}/timeout")
 async def set_timeout(request: Request, sandbox_id: str) -> Response:
-    control, asked = control_of(request), parsed(Timeout, await request.body())
+    control, asked = control_of(request), parsed(Timeout, await _body(request))
     await _set_timeout(control, sandbox_id, asked.timeout, extend=False)
     return Response(status_code=204)
 
 
 @router.post("/sandboxes/{sandbox_id}/refreshes")
 async def refresh(request: Request, sandbox_id: str) -> Response:
-    control, asked = control_of(request), parsed(Refresh, await request.body())
+    control, asked = control_of(request), parsed(Refresh, await _body(request))
     await _set_timeout(control, sandbox_id, asked.duration, extend=True)
     return Response(status_code=204)
 
@@ -145,7 +147,7 @@ async def refresh(request: Request, sandbox_id: str) -> Response:
 @router.post("/sandboxes/{sandbox_id}/connect")
 async def connect(request: Request, sandbox_id: str) -> Response:
     """Its life is made longer where need be, never shorter."""
-    control, asked = control_of(request), parsed(Connect, await request.body())
+    control, asked = control_of(request), parsed(Connect, await _body(request))
     await _set_timeout(control, sandbox_id, asked.timeout, extend=True)
     return JSONResponse(shapes.access(control.mine(sandbox_id)))
 
@@ -164,6 +166,33 @@ async def metrics(request: Request, sandbox_id: str) -> Response:
             if (start is None or each["timestampUnix"] >= start) and (end is None or each["timestampUnix"] <= end)
         ]
     )
+
+
+async def _body(request: Request) -> bytes:
+    """A request's JSON, whole and in time. Raises ApiError.
+
+    Browsers let any page send what is not JSON to an address of this machine, where no key may be asked for.
+    """
+    said = request.headers.get("content-type")
+    kind = (said or "").partition(";")[0].strip().lower()
+    if said is not None and kind != JSON:
+        raise _not_json()
+    seconds, body = control_of(request).settings.sandbox_stall_seconds, bytearray()
+    try:
+        async with asyncio.timeout(seconds):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > BODY_BYTES:
+                    raise TooLarge(f"The body is larger than {BODY_BYTES} bytes.")
+    except TimeoutError:
+        raise upload_stalled(seconds) from None
+    if body and said is None:
+        raise _not_json()
+    return bytes(body)
+
+
+def _not_json() -> ApiError:
+    return error_of(415, f"The body has to be {JSON}, and to be called so.", code="unsupported_media_type")
 
 
 async def _set_timeout(control: ControlPlane, sandbox_id: str, seconds: float, *, extend: bool) -> None:

@@ -30,6 +30,8 @@ CONNECTION_SECONDS = 3600.0
 CONNECTION_BYTES = 2**30  # each way
 PIECE_BYTES = 64 * 2**10
 RESOLVES_AT_ONCE = 8
+RESOLVES_OF_ONE_SANDBOX = 2
+ACCEPT_PAUSE_SECONDS = 1.0  # after a connection that could not be accepted: descriptors may be short
 DROPPED_HEADERS = frozenset(
     {"connection", "proxy-connection", "keep-alive", "proxy-authorization", "te", "trailer", "upgrade", "host"}
 )
@@ -37,6 +39,7 @@ DROPPED_HEADERS = frozenset(
 Resolve = Callable[[str, int], Awaitable[list[Address]]]
 
 _resolving = asyncio.Semaphore(RESOLVES_AT_ONCE)
+_lookups: set[asyncio.Task[list[Address]]] = set()  # under way, whether or not anybody waits for them still
 
 
 class Refused(Exception):
@@ -58,6 +61,7 @@ class Target:
 
 
 async def resolve(host: str, port: int) -> list[Address]:
+    """Not to be cancelled: its thread goes on, and would no longer be counted."""
     async with _resolving:
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -74,6 +78,7 @@ class EgressProxy:
         self._listener = listener
         self._rules = rules
         self._resolve = resolve
+        self._places = asyncio.Semaphore(RESOLVES_OF_ONE_SANDBOX)
         self._accepting: asyncio.Task[None] | None = None
         self._open: set[asyncio.Task[None]] = set()
 
@@ -94,8 +99,9 @@ class EgressProxy:
             try:
                 connection, _ = await loop.sock_accept(self._listener)
             except OSError as error:
-                log.warning("the way out of a sandbox closed", extra={"sandbox": self._id, "error": str(error)})
-                return
+                log.warning("a way out waits", extra={"sandbox": self._id, "error": str(error)})
+                await asyncio.sleep(ACCEPT_PAUSE_SECONDS)
+                continue
             if len(self._open) >= CONNECTIONS:
                 connection.close()
                 continue
@@ -153,9 +159,30 @@ class EgressProxy:
     async def _resolved(self, target: Target) -> list[Address]:
         try:
             async with asyncio.timeout(RESOLVE_SECONDS):
-                return await self._resolve(target.host, target.port)
+                await self._places.acquire()
+                found = await asyncio.shield(self._lookup(target))
+        except TimeoutError:
+            found = []
+        if not found:
+            raise Refused("502 Bad Gateway", f"{target.host} is not known")
+        return found
+
+    def _lookup(self, target: Target) -> asyncio.Task[list[Address]]:
+        """Goes on when nobody waits any more, since a lookup cannot be stopped, and keeps its place to its real end:
+        else one sandbox with slow names would have everybody's.
+        """
+        lookup = asyncio.create_task(self._look_up(target))
+        _lookups.add(lookup)
+        lookup.add_done_callback(_lookups.discard)
+        return lookup
+
+    async def _look_up(self, target: Target) -> list[Address]:
+        try:
+            return await self._resolve(target.host, target.port)
         except (OSError, UnicodeError):
-            raise Refused("502 Bad Gateway", f"{target.host} is not known") from None
+            return []
+        finally:
+            self._places.release()
 
 
 def parse_head(head: bytes) -> Target:
@@ -182,7 +209,8 @@ def _plain(method: str, uri: str, lines: list[str]) -> Target:
     split = split_authority(parts.netloc, 80)
     if split is None:
         raise Refused("400 Bad Request", "the address names no host")
-    kept, length = [], 0
+    kept: list[str] = []
+    length: int | None = None
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon or not name or name != name.strip() or "\n" in line or "\r" in line:
@@ -190,14 +218,14 @@ def _plain(method: str, uri: str, lines: list[str]) -> Target:
         if name.lower() == "transfer-encoding":
             raise Refused("411 Length Required", "a body needs a Content-Length here")
         if name.lower() == "content-length":
-            if length or not value.strip().isdecimal() or len(value) > 15:
+            if length is not None or not value.strip().isdecimal() or len(value) > 15:
                 raise Refused("400 Bad Request", "Content-Length is wrong")
             length = int(value)
         if name.lower() not in DROPPED_HEADERS:
             kept.append(line)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     sent = [f"{method} {path} HTTP/1.1", f"host: {parts.netloc}", "connection: close", *kept]
-    return Target(*split, ("\r\n".join(sent) + "\r\n\r\n").encode("ascii"), length)
+    return Target(*split, ("\r\n".join(sent) + "\r\n\r\n").encode("ascii"), length or 0)
 
 
 async def _tell(writer: asyncio.StreamWriter, refused: Refused) -> None:

@@ -14,6 +14,7 @@ from models_node.sandbox.gateway.shapes import wall
 from wire.errors import InvalidRequest
 
 PAGE = 100
+TOKEN_CHARS = 128  # of a nextToken; this gateway's have fewer
 STATES = frozenset({"running", "paused"})
 
 
@@ -44,7 +45,9 @@ def read_query(
     states = frozenset(name for entry in state or () for name in entry.split(",") if name)
     if states - STATES:
         raise InvalidRequest("state: running or paused.", param="state")
-    if limit is not None and not (limit.isascii() and limit.isdecimal() and 1 <= int(limit[:6]) <= PAGE):
+    if limit is not None and not (
+        limit.isascii() and limit.isdecimal() and len(limit) <= 3 and 1 <= int(limit) <= PAGE
+    ):
         raise InvalidRequest(f"limit: 1 to {PAGE}.", param="limit")
     if order not in (None, "asc", "desc"):
         raise InvalidRequest("order: asc or desc.", param="order")
@@ -91,6 +94,8 @@ def _fits(sandbox: Sandbox, query: Query) -> bool:
 
 def _position(next_token: str) -> tuple[float, str]:
     try:
+        if len(next_token) > TOKEN_CHARS:
+            raise ValueError
         at, sandbox_id = json.loads(base64.urlsafe_b64decode(next_token + "=" * (-len(next_token) % 4)))
         return float(at), str(sandbox_id)
     except (ValueError, TypeError):
@@ -100,6 +105,6 @@ def _position(next_token: str) -> tuple[float, str]:
 def _moment(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return moment if moment.tzinfo else moment.astimezone()
+    except (ValueError, OverflowError):
         raise InvalidRequest("startedAfter: not a time.", param="startedAfter") from None
-    return moment if moment.tzinfo else moment.astimezone()

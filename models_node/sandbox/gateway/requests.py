@@ -18,6 +18,9 @@ TEMPLATES = ("base", "code-interpreter-v1")
 ALL_TRAFFIC = frozenset({"0.0.0.0/0", "::/0"})
 ENTRIES = 128
 TEXT_BYTES = 64 * 2**10  # of metadata, and of environment variables, together
+BODY_BYTES = 256 * 2**10  # of a request; JSON that is looked at whole holds up every other client meanwhile
+LONGEST_SECONDS = 10**9  # that can be asked for; what is given is less
+NAME_CHARS = 128  # of a field's name, in an error
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -46,7 +49,7 @@ class AutoResume(Lenient):
 
 class NewSandbox(Lenient):
     template: str = Field(alias="templateID", max_length=128)
-    timeout: int | None = Field(None, ge=0)
+    timeout: int | None = Field(None, ge=0, le=LONGEST_SECONDS)
     metadata: dict[str, Text] | None = None
     variables: dict[str, Text] | None = Field(None, alias="envVars")
     auto_pause: bool | None = Field(None, alias="autoPause")
@@ -59,15 +62,15 @@ class NewSandbox(Lenient):
 
 
 class Timeout(Lenient):
-    timeout: int = Field(ge=0)
+    timeout: int = Field(ge=0, le=LONGEST_SECONDS)
 
 
 class Refresh(Lenient):
-    duration: int = Field(300, ge=0)
+    duration: int = Field(300, ge=0, le=LONGEST_SECONDS)
 
 
 class Connect(Lenient):
-    timeout: int = Field(300, ge=0)
+    timeout: int = Field(300, ge=0, le=LONGEST_SECONDS)
 
 
 def template_of(name: str) -> str:
@@ -128,8 +131,8 @@ def parsed(model: type[Model], body: bytes) -> Model:
     try:
         return model.model_validate_json(body or b"{}")
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"]) or "body"
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = ".".join(str(part) for part in first["loc"])[:NAME_CHARS] or "body"
         raise InvalidRequest(f"{name}: {first['msg']}", param=name) from None
 
 

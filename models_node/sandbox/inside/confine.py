@@ -27,6 +27,13 @@ HOME = "/home/user"
 PROXY_PORT = 3128
 PROXY_BACKLOG = 32
 OPEN_FILES = 4096
+WATCHERS, WATCHES = 6, 8192  # a user has 128 of the first, as Linux comes, for twenty sandboxes
+_LIMITS = (
+    (resource.RLIMIT_CORE, 0),
+    (resource.RLIMIT_NOFILE, OPEN_FILES),
+    (resource.RLIMIT_SIGPENDING, 1024),  # this and the next are counted for the template's user, too
+    (resource.RLIMIT_MSGQUEUE, 0),
+)
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 1
 _NAMESPACES = (
     linux.CLONE_NEWUSER
@@ -77,12 +84,15 @@ def enter(control: socket.socket, wanted: Confinement, system_calls: bytes) -> N
     Raises OSError naming the step that the machine refuses, Interrupted.
     """
     _say(control, "born")
+    for limit, most in _LIMITS:
+        resource.setrlimit(limit, (most, most))
     outer_user, outer_group = os.getuid(), os.getgid()  # once apart, nobody is who they were
     linux.unshare(_NAMESPACES)
     if wanted.maps_itself:
         _map_self(outer_user, outer_group)
     _say(control, "apart")
     _become_user(wanted.maps_itself)
+    _limit_watches()
     _mount_own(wanted)
     _raise_loopback()
     socket.sethostname("sandbox")
@@ -94,8 +104,6 @@ def enter(control: socket.socket, wanted: Confinement, system_calls: bytes) -> N
     _say(control, "pid1", (proxy.fileno(),) if proxy else ())
     if proxy:
         proxy.close()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     linux.drop_capabilities()
     linux.prctl(linux.PR_SET_KEEPCAPS, 0)
     linux.prctl(linux.PR_SET_NO_NEW_PRIVS, 1)
@@ -131,6 +139,16 @@ def _become_user(maps_itself: bool) -> None:
         os.setresgid(USER_ID, USER_ID, USER_ID)
         os.setresuid(USER_ID, USER_ID, USER_ID)
         linux.raise_capabilities()
+
+
+def _limit_watches() -> None:
+    """The kernel counts every sandbox's watches for the template's user as well: none may use them up for others."""
+    for name, most in (("max_inotify_instances", WATCHERS), ("max_inotify_watches", WATCHES)):
+        try:
+            with open(f"/proc/sys/user/{name}", "w", encoding="ascii") as file:  # noqa: PTH123
+                file.write(str(most))
+        except FileNotFoundError:  # a kernel without inotify
+            continue
 
 
 def _mount_own(wanted: Confinement) -> None:

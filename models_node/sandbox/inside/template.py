@@ -60,6 +60,7 @@ def _become(listener: int, control: int, told: dict[str, Any], limits: Any, syst
         os.environ.update(told["environment"])
         confine.enter(channel, confine.Confinement.of(told), system_calls)
         channel.close()
+        _be_silent()  # user code shares a user with pid 1, and must not write the host's log through it
         agent.serve(socket.socket(fileno=listener), limits)
     except confine.Interrupted:
         pass
@@ -70,6 +71,13 @@ def _become(listener: int, control: int, told: dict[str, Any], limits: Any, syst
             sys.stderr.write(f"sandbox: {type(error).__name__}: {error}\n")
     finally:
         os._exit(1)
+
+
+def _be_silent() -> None:
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 if __name__ == "__main__":

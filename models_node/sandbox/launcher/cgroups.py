@@ -21,6 +21,7 @@ PERIOD_MICROSECONDS = 100_000
 MODESTY = 2  # when cores are short, all sandboxes together get so many times less than another cgroup
 NEEDED = frozenset(("memory", "pids"))
 REMOVAL_SECONDS = 5.0
+TCP_BYTES = 32 * 2**20
 MEND = (
     "run the stack as root where the memory and pids controllers are writable: on the host, not in an unprivileged "
     "container; with systemd, `Delegate=yes` in the unit"
@@ -266,6 +267,8 @@ def _limit_version1(controller: str, folder: Path, limits: Limits) -> None:
             _write(folder / "memory.limit_in_bytes", str(limits.memory_bytes), needed=True)
             _write(folder / "memory.memsw.limit_in_bytes", str(limits.memory_bytes))
             _write(folder / "memory.oom_control", "0")
+            # Socket buffers are counted apart in version 1, and come from a pool that the whole host shares.
+            _write(folder / "memory.kmem.tcp.limit_in_bytes", str(min(limits.memory_bytes, TCP_BYTES)))
         case "pids":
             _write(folder / "pids.max", str(limits.processes), needed=True)
         case "cpu":
@@ -318,8 +321,9 @@ def _removed(folder: Path) -> bool:
     else:
         return True
     for pid in (folder / "cgroup.procs").read_text().split():
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(pid), 9)
+        if int(pid) > 0:  # version 2 shows 0 for one that is just leaving, and 0 would be our own process group
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), 9)
     return False
 
 

@@ -23,6 +23,7 @@ from models_node.sandbox.launcher.view import bwrap_of
 WITHOUT_LIMITS, ONE_UID = "without-limits", "one-uid"
 TRY_SECONDS = 10.0
 _TRIED_AS = 65_534  # nobody: any user without privileges tells whether user namespaces are open to one
+_BUBBLEWRAP = "bubblewrap runs"
 _TRIAL = Limits(64 * 2**20, 16, 1)
 
 
@@ -55,6 +56,11 @@ def examine(machine: Machine, cgroup: str) -> list[Finding]:
     return [_root(machine), _bubblewrap(machine), _libseccomp(), _user_namespaces(machine), _cgroups(cgroup)]
 
 
+def can_confine(findings: list[Finding]) -> bool:
+    """Whether bubblewrap makes a view here, of whatever else there is a lack."""
+    return next(finding.ok for finding in findings if finding.what.startswith(_BUBBLEWRAP))
+
+
 def missing(findings: list[Finding], accepted: frozenset[str]) -> Finding | None:
     """The first need that is neither met nor done without."""
     return next((f for f in findings if not f.ok and f.weakness not in accepted - {""}), None)
@@ -73,7 +79,7 @@ def _bubblewrap(machine: Machine) -> Finding:
     if machine.privileged and said is None and shutil.which("setpriv") is None:
         return Finding("setpriv, to leave root behind", False, "install util-linux")
     mend = _namespace_mend(machine) if said and "space" in said else "./capibara6 up (it comes with the environment)"
-    return Finding(f"bubblewrap runs{f': {said}' if said else ''}", said is None, mend)
+    return Finding(f"{_BUBBLEWRAP}{f': {said}' if said else ''}", said is None, mend)
 
 
 def _libseccomp() -> Finding:

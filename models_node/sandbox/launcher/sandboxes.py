@@ -9,7 +9,10 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable
+import stat
+import struct
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +29,7 @@ TEMPLATE = "template"  # no sandbox's name: those are made by the gateway, and l
 NAME = re.compile(r"[a-z0-9]{8,40}")
 STEP_SECONDS = 10.0
 DEATH_SECONDS = 5.0
+RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Sandboxes:
         self._free = list(range(most - 1, -1, -1))
         self._told_exit = told_exit
         self._all: dict[str, _Sandbox] = {}
+        self._removers = ThreadPoolExecutor(most, "removal")
 
     async def create(self, sandbox_id: str, listener: int, *, egress: bool) -> tuple[int, ...]:
         """Returns when pid 1 of the sandbox is confined and about to serve. The proxy's listener, with egress.
@@ -100,7 +105,7 @@ class Sandboxes:
         sandbox.killed = True
         if sandbox.watch is None:  # being made: its maker clears it away
             if sandbox.group:
-                await asyncio.to_thread(sandbox.group.remove)
+                await self._remove(sandbox.group)
         else:
             _signal(sandbox.pidfd)
         await asyncio.wait_for(sandbox.gone.wait(), DEATH_SECONDS * 2)
@@ -193,16 +198,20 @@ class Sandboxes:
             _signal(sandbox.pidfd)
             os.close(sandbox.pidfd)
             sandbox.pidfd = -1
-        try:
-            if sandbox.group:
-                await asyncio.to_thread(sandbox.group.remove)
-        except OSError as error:  # TimeoutError too; its user is given to nobody else, as something of it may live
-            log.error("sandbox %s cannot be cleared away: %s", sandbox_id, error)
-        else:
-            self._free.append(sandbox.slot)
-        finally:
-            self._all.pop(sandbox_id, None)
-            sandbox.gone.set()
+        while sandbox.group:
+            try:
+                await self._remove(sandbox.group)
+                break
+            except OSError as error:  # TimeoutError too; it is not gone, and nobody is told that it were
+                log.error("sandbox %s cannot be cleared away yet: %s", sandbox_id, error)
+                await asyncio.sleep(RETRY_SECONDS)
+        self._all.pop(sandbox_id, None)
+        self._free.append(sandbox.slot)
+        sandbox.gone.set()
+
+    async def _remove(self, group: Group) -> None:
+        """In a thread of its own: one that takes long holds up no other."""
+        await asyncio.get_running_loop().run_in_executor(self._removers, group.remove)
 
 
 _MEND = "./capibara6 doctor says what this machine lacks"
@@ -215,9 +224,20 @@ def _signal(pidfd: int) -> None:
 
 def listening(descriptor: int) -> bool:
     """Whether a descriptor is a listening unix stream socket: what a gateway may hand over, and nothing else."""
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return False
     with socket.socket(fileno=os.dup(descriptor)) as given:
         return (
             given.family == socket.AF_UNIX
             and given.type == socket.SOCK_STREAM
             and given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) == 1
         )
+
+
+def close_at_once(descriptors: Sequence[int]) -> None:
+    """Closes what a gateway handed over. A socket told to linger would hold up whoever closes it last."""
+    for descriptor in descriptors:
+        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            with socket.socket(fileno=os.dup(descriptor)) as given, contextlib.suppress(OSError):
+                given.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+        os.close(descriptor)

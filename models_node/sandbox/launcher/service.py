@@ -17,9 +17,17 @@ from models_node.sandbox.inside import messages
 from models_node.sandbox.launcher import cgroups, checks
 from models_node.sandbox.launcher.channel import Channel
 from models_node.sandbox.launcher.errors import LaunchError
-from models_node.sandbox.launcher.sandboxes import Sandboxes, Sizes, listening
+from models_node.sandbox.launcher.sandboxes import Sandboxes, Sizes, close_at_once, listening
 from models_node.sandbox.launcher.template import Template
-from models_node.sandbox.launcher.view import RUN, Places, User, gateway_command, sandbox_environment, template_command
+from models_node.sandbox.launcher.view import (
+    PATH,
+    RUN,
+    Places,
+    User,
+    gateway_command,
+    sandbox_environment,
+    template_command,
+)
 
 log = logging.getLogger("sandbox.launcher")
 
@@ -61,7 +69,7 @@ class Service:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._gateway: Channel | None = None
-        self._gateway_pid = 0
+        self._gateway_pidfd = -1
         self._sandboxes: Sandboxes | None = None
         self._unavailable: tuple[str, str] | None = None
         self._starting = True
@@ -82,7 +90,7 @@ class Service:
         lacking = checks.missing(findings, plan.accepted)
         with theirs:
             try:
-                process = self._start_gateway(theirs.fileno(), in_view=lacking is None)
+                process = self._start_gateway(theirs.fileno(), in_view=checks.can_confine(findings))
             except OSError as error:
                 log.error("the gateway cannot be started: %s", error)
                 return 1
@@ -105,7 +113,7 @@ class Service:
         return 0 if stop.is_set() else status if status > 0 else 1
 
     def _start_gateway(self, channel: int, *, in_view: bool) -> subprocess.Popen[bytes]:
-        """In its view; or as it is on a machine where no view can be had, to say that there are no sandboxes."""
+        """In its view; or, where no view can be had, as the same powerless user, to say that there are no sandboxes."""
         plan = self._plan
         own = plan.gateway_variables | {CHANNEL_VARIABLE: str(channel)}
         if in_view:
@@ -115,17 +123,24 @@ class Service:
         own |= {"CAPIBARA6_HOME": str(plan.run), RUN_VARIABLE: str(plan.run)}
         if plan.topology:
             own |= {"CAPIBARA6_TOPOLOGY": str(plan.topology)}
+        variables = {"PATH": PATH, "LANG": "C.UTF-8", "PYTHONPATH": str(plan.places.repository), **own}
         return subprocess.Popen(
             [str(plan.places.environment / "bin" / "python"), "-m", "models_node.sandbox.gateway"],
             pass_fds=(channel,),
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **own, "PYTHONPATH": str(plan.places.repository)},
+            env=variables,
+            user=plan.users if plan.privileged else None,
+            group=plan.users if plan.privileged else None,
+            extra_groups=[] if plan.privileged else None,
         )
 
     def _tell_gateway_to_stop(self, process: subprocess.Popen[bytes]) -> None:
         """Its signal goes to itself: bubblewrap, which stands before it, would end it at once."""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._gateway_pid or process.pid, signal.SIGTERM)
+            if self._gateway_pidfd >= 0:
+                signal.pidfd_send_signal(self._gateway_pidfd, signal.SIGTERM)
+            else:
+                process.terminate()
 
     async def _keep_template(self, lacking: checks.Finding | None, limited: bool) -> None:
         """Holds a template alive; with each that ends all its sandboxes end."""
@@ -195,7 +210,7 @@ class Service:
         asked, call = packet.content.get("do"), packet.content.get("call")
         try:
             if asked == "hello":
-                self._gateway_pid = packet.pid
+                self._know_gateway(packet.pid)
                 if self._unavailable:
                     self._tell({"event": "unavailable", "reason": self._unavailable[0], "mend": self._unavailable[1]})
                 else:
@@ -212,7 +227,13 @@ class Service:
         except (OSError, TimeoutError) as error:
             self._tell({"call": call, "failed": f"{type(error).__name__}: {error}", "mend": ""})
         finally:
-            messages.close(packet.descriptors)
+            close_at_once(packet.descriptors)
+
+    def _know_gateway(self, pid: int) -> None:
+        """Its first word says who it is; a later one changes nothing."""
+        if self._gateway_pidfd < 0:
+            with contextlib.suppress(ProcessLookupError):
+                self._gateway_pidfd = os.pidfd_open(pid)
 
     async def _create(self, packet: messages.Packet) -> None:
         if len(packet.descriptors) != 1 or not listening(packet.descriptors[0]):

@@ -160,11 +160,12 @@ def _base(places: Places, user: User, process_table: list[str]) -> list[str]:
         *user.options,
         *("--ro-bind", "/usr", "/usr"),
         *_top_level(),
-        *("--dev", "/dev"),
+        *("--dev", "/dev", "--remount-ro", "/dev"),
         *process_table,
         *_python(places),
         *_parents(ENVIRONMENT),
         *_read_only(places.environment, ENVIRONMENT),
+        *_without_lock(places),
         *_variables(PATH=PATH, LANG="C.UTF-8", PYTHONPATH=CODE, PYTHONUNBUFFERED="1"),
     ]
 
@@ -190,6 +191,13 @@ def _python(places: Places) -> list[str]:
         if not prefix.is_relative_to("/usr"):
             mounts += [*_parents(str(prefix)), *_read_only(prefix, str(prefix))]
     return mounts
+
+
+def _without_lock(places: Places) -> list[str]:
+    """Not the installer's lock file: a read-only file can be locked all the same, and would hold up the host."""
+    if (places.environment / ".lock").exists():
+        return _read_only(Path(os.devnull), f"{ENVIRONMENT}/.lock")
+    return []
 
 
 def _etc(places: Places, more: Sequence[str]) -> list[str]:

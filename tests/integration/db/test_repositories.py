@@ -11,9 +11,11 @@ import pytest
 from installation import Installation
 from sqlalchemy import make_url
 
+from db.batches import Batches, NewBatch, Promise
 from db.conversations import Conversations
 from db.engine import Database
-from db.records import FinishedRun, NewMessage, NewRun, RunStatus, StepRecord
+from db.files import Files
+from db.records import FileRecord, FinishedRun, NewMessage, NewRun, RunStatus, StepRecord
 from db.runs import Runs
 from db.turns import Turns
 from wire.errors import Conflict, NotFound
@@ -121,3 +123,44 @@ async def test_many_at_once_share_the_pool(database: Database) -> None:
     batch = [new_run() for _ in range(60)]
     await asyncio.gather(*(turns.begin(run) for run in batch))
     await asyncio.gather(*(turns.finish(finished(run)) for run in batch))
+
+
+async def test_a_batch_that_was_never_handed_on_does_not_stay_queued_and_its_key_is_free_again(
+    database: Database,
+) -> None:
+    batches, runs, stack, instance = Batches(database), Runs(database), str(uuid7()), uuid7()
+
+    async def queue(key: str, by: uuid.UUID = instance) -> uuid.UUID:
+        return await batches.queue(NewBatch(uuid7(), "ana", "0" * 32, stack, by), Promise(key, "0" * 64, 60))
+
+    keys, later_instance = [str(uuid7()) for _ in range(3)], uuid7()
+    lost, handed_on = await queue(keys[0]), await queue(keys[1])
+    ours = await queue(keys[2], later_instance)
+    await runs.link_flow(handed_on, uuid7(), recorded=False)
+    assert await runs.close_abandoned(stack, later_instance) == [lost]
+    assert (await runs.get(lost, "ana")).status == "crashed"
+    assert [(await runs.get(one, "ana")).status for one in (handed_on, ours)] == ["queued", "queued"]
+    assert await queue(keys[0]) != lost and await queue(keys[1]) == handed_on
+
+
+async def test_a_batch_taken_by_its_worker_names_its_flow_run_and_trace_and_is_taken_once(database: Database) -> None:
+    batches, run_id, flow_run_id = Batches(database), uuid7(), uuid7()
+    await batches.queue(NewBatch(run_id, "ana", "a" * 32, str(uuid7()), uuid7()), None)
+    begun = await batches.begin(run_id, flow_run_id)
+    assert begun is not None and (begun.trace_id, begun.flow_run_id) == ("a" * 32, flow_run_id)
+    assert await batches.begin(run_id, flow_run_id) is None
+    assert await batches.is_open(run_id)
+    await batches.close(run_id, "cancelled")
+    assert not await batches.is_open(run_id)
+
+
+async def test_an_owners_bytes_are_counted_and_files_with_a_row_are_known(database: Database) -> None:
+    files, owner = Files(database), str(uuid7())
+    assert await files.bytes_of(owner) == 0
+    kept = [
+        FileRecord(uuid7(), owner, None, None, "a", "text/plain", size, "0", f"p{size}", THEN) for size in (3, 2**33)
+    ]
+    for one in kept:
+        await files.add(one)
+    assert await files.bytes_of(owner) == 3 + 2**33
+    assert await files.known([kept[0].id, uuid7()]) == {kept[0].id}

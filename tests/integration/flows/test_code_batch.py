@@ -74,13 +74,60 @@ def test_the_same_key_and_request_is_the_same_run_and_another_request_is_refused
     ended(api, first.json()["run_id"])
 
 
-def test_a_batch_that_is_cancelled_stops(api: httpx.Client, stack: Installation) -> None:
+@pytest.mark.parametrize("where", ["here", "in Prefect"])
+def test_a_batch_that_is_cancelled_interrupts_its_code_and_ends_its_sandbox(
+    api: httpx.Client, stack: Installation, where: str
+) -> None:
+    def watched() -> dict[str, Any]:
+        return httpx.get(f"{stack.url('sandbox-gateway')}/watch").json()
+
+    def sandbox() -> list[dict[str, Any]]:
+        return [one for one in watched()["sandboxes"] if one["metadata"].get("run_id") == run_id]
+
+    before = watched()["interrupted"]
     run_id = ask(api, "wait(300)").json()["run_id"]
-    eventually(lambda: story(api, run_id)["status"] == "running", 60, "the batch runs")
-    assert api.post(f"/api/runs/{run_id}/cancel").json()["status"] == "cancelled"
+    eventually(sandbox, 60, "the batch has a sandbox")
     flow_run = f"{stack.url('prefect-server')}/api/flow_runs/{story(api, run_id)['prefect_flow_run_id']}"
+    if where == "here":
+        assert api.post(f"/api/runs/{run_id}/cancel").json()["status"] == "cancelled"
+    else:
+        httpx.post(f"{flow_run}/set_state", json={"state": {"type": "CANCELLING"}}).raise_for_status()
+    eventually(lambda: watched()["interrupted"] == before + 1, 60, "the code was interrupted")
+    eventually(lambda: not sandbox(), 60, "its sandbox went")
     eventually(lambda: httpx.get(flow_run).json()["state_type"] == "CANCELLED", 60, "its flow run is cancelled")
+    assert ended(api, run_id)["status"] == "cancelled"
     assert api.post(f"/api/runs/{run_id}/cancel").status_code == 409
+
+
+def test_a_batch_that_could_not_be_written_down_is_closed_and_its_key_is_free_again(
+    api: httpx.Client, stack: Installation
+) -> None:
+    key, folder = str(uuid.uuid4()), stack.home / "data" / "files"
+    folder.mkdir(parents=True, exist_ok=True)
+    aside = folder.rename(folder.with_name("aside"))
+    folder.write_bytes(b"")  # no file can be written below it, as on a full disk
+    try:
+        refused = ask(api, "1", key=key)
+    finally:
+        folder.unlink()
+        aside.rename(folder)
+    assert refused.status_code == 500
+    newest = api.get("/api/runs", params={"limit": 1}).json()["runs"][0]
+    assert newest["status"] == "failed" and story(api, newest["id"])["error"]["code"] == "batch_not_queued"
+    again = ask(api, "1", key=key)
+    assert again.status_code == 202 and ended(api, again.json()["run_id"])["status"] == "completed"
+
+
+def test_a_batch_whose_flow_run_was_removed_in_prefect_is_closed(api: httpx.Client, stack: Installation) -> None:
+    stack.stop("flow-worker")
+    try:
+        run_id = ask(api, "1").json()["run_id"]
+        flow_run = f"{stack.url('prefect-server')}/api/flow_runs/{story(api, run_id)['prefect_flow_run_id']}"
+        httpx.delete(flow_run).raise_for_status()
+        run = ended(api, run_id)
+    finally:
+        stack.start("flow-worker")
+    assert run["status"] == "crashed" and run["error"]["code"] == "flow_lost"
 
 
 def test_a_batch_whose_sandbox_cannot_be_had_fails(api: httpx.Client, stack: Installation) -> None:
@@ -91,3 +138,13 @@ def test_a_batch_whose_sandbox_cannot_be_had_fails(api: httpx.Client, stack: Ins
     finally:
         httpx.post(f"{sandboxes}/watch/fail", json={"status": None})
     assert run["status"] == "failed" and run["steps"][0]["error_code"] == "sandboxes_busy"
+
+
+def test_a_second_worker_does_not_end_the_batches_of_the_first(api: httpx.Client, stack: Installation) -> None:
+    run_id = ask(api, "wait(300)").json()["run_id"]
+    eventually(lambda: story(api, run_id)["status"] == "running", 60, "the batch runs")
+    flow_run = f"{stack.url('prefect-server')}/api/flow_runs/{story(api, run_id)['prefect_flow_run_id']}"
+    second = stack.run("-m", "flows.worker", timeout=90)
+    assert second.returncode != 0 and "address already in use" in second.stderr
+    assert httpx.get(flow_run).json()["state_type"] == "RUNNING" and story(api, run_id)["status"] == "running"
+    api.post(f"/api/runs/{run_id}/cancel").raise_for_status()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -40,6 +41,16 @@ class Rows:
     async def older_than(self, moment: datetime, limit: int) -> list[FileRecord]:
         return [file for file in self.files.values() if file.created_at < moment][:limit]
 
+    async def bytes_of(self, owner: str) -> int:
+        return sum(file.size_bytes for file in self.files.values() if file.owner == owner)
+
+    async def known(self, file_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+        return self.files.keys() & set(file_ids)
+
+
+def store_of(home: Path, rows: Rows, owner_bytes: int = 100) -> FileStore:
+    return FileStore(home, rows, owner_bytes=owner_bytes)
+
 
 def bytes_on_disk(home: Path) -> list[Path]:
     return [path for path in home.rglob("*") if path.is_file()]
@@ -49,7 +60,7 @@ NEW = NewFile("ana", "../../a name/that leads.out", "text/plain")
 
 
 async def test_a_files_path_is_made_of_its_id_alone_and_only_we_can_read_it(tmp_path: Path) -> None:
-    store = FileStore(tmp_path, Rows())
+    store = store_of(tmp_path, Rows())
     kept = await store.save(NEW, one_chunk(b"hola"), most_bytes=4)
     record, path = await store.find(kept.id, "ana")
     assert path.read_bytes() == b"hola" and path.name == str(kept.id) and path.is_relative_to(tmp_path / "data/files")
@@ -65,7 +76,7 @@ async def test_a_file_that_is_too_large_leaves_nothing_behind(tmp_path: Path) ->
             yield b"xx"
 
     with pytest.raises(TooLarge):
-        await FileStore(tmp_path, rows).save(NEW, pieces(), most_bytes=5)
+        await store_of(tmp_path, rows).save(NEW, pieces(), most_bytes=5)
     assert not rows.files and not bytes_on_disk(tmp_path)
 
 
@@ -73,12 +84,12 @@ async def test_a_file_whose_row_cannot_be_written_leaves_nothing_behind(tmp_path
     rows = Rows()
     rows.away = True
     with pytest.raises(DatabaseUnavailable):
-        await FileStore(tmp_path, rows).save(NEW, one_chunk(b"x"), most_bytes=5)
+        await store_of(tmp_path, rows).save(NEW, one_chunk(b"x"), most_bytes=5)
     assert not bytes_on_disk(tmp_path)
 
 
 async def test_somebody_elses_file_is_not_there(tmp_path: Path) -> None:
-    store = FileStore(tmp_path, Rows())
+    store = store_of(tmp_path, Rows())
     kept = await store.save(NEW, one_chunk(b"x"), most_bytes=5)
     for attempt in (store.find, store.remove):
         with pytest.raises(NotFound):
@@ -88,7 +99,7 @@ async def test_somebody_elses_file_is_not_there(tmp_path: Path) -> None:
 
 
 async def test_a_sweep_removes_what_is_old_and_uploads_that_broke_off(tmp_path: Path) -> None:
-    store = FileStore(tmp_path, Rows())
+    store = store_of(tmp_path, Rows())
     await store.save(NEW, one_chunk(b"x"), most_bytes=5)
     broken = tmp_path / "data/files/incoming/broken"
     broken.write_bytes(b"half")
@@ -96,6 +107,49 @@ async def test_a_sweep_removes_what_is_old_and_uploads_that_broke_off(tmp_path: 
     long_ago = (datetime.now(UTC) - timedelta(days=2)).timestamp()
     os.utime(broken, (long_ago, long_ago))
     assert await store.sweep(timedelta(0)) == 1 and not bytes_on_disk(tmp_path)
+
+
+async def test_an_owners_files_together_have_a_limit_that_is_told_in_its_own_words(tmp_path: Path) -> None:
+    rows = Rows()
+    store = store_of(tmp_path, rows, owner_bytes=10)
+    await store.save(NEW, one_chunk(b"x" * 6), most_bytes=8)
+    with pytest.raises(TooLarge) as refused:
+        await store.save(NEW, one_chunk(b"x" * 6), most_bytes=8)
+    assert refused.value.code == "owner_files_full" and "10 bytes together" in refused.value.detail
+    assert len(bytes_on_disk(tmp_path)) == len(rows.files) == 1
+    await store.save(replace(NEW, owner="eva"), one_chunk(b"x" * 6), most_bytes=8)
+
+
+async def test_bytes_that_a_crash_left_without_a_row_are_swept(tmp_path: Path) -> None:
+    rows = Rows()
+    store = store_of(tmp_path, rows)
+    kept, lost = [await store.save(NEW, one_chunk(b"x"), most_bytes=5) for _ in range(2)]
+    stranger = tmp_path / "data/files/00/README"
+    stranger.parent.mkdir(exist_ok=True)
+    stranger.write_bytes(b"not ours")
+    del rows.files[lost.id]
+    await store.sweep(timedelta(hours=1))
+    assert (tmp_path / lost.storage_path).exists()
+    long_ago = (datetime.now(UTC) - timedelta(days=2)).timestamp()
+    for path in bytes_on_disk(tmp_path):
+        os.utime(path, (long_ago, long_ago))
+    await store.sweep(timedelta(hours=1))
+    assert set(bytes_on_disk(tmp_path)) == {tmp_path / kept.storage_path, stranger}
+
+
+async def test_a_file_that_its_owner_removes_meanwhile_does_not_end_the_sweep(tmp_path: Path) -> None:
+    class Slow(Rows):
+        async def older_than(self, moment: datetime, limit: int) -> list[FileRecord]:
+            old = await super().older_than(moment, limit)
+            if len(old) == 2:
+                await store.remove(old[0].id, old[0].owner)
+            return old
+
+    store = store_of(tmp_path, Slow())
+    for _ in range(2):
+        await store.save(NEW, one_chunk(b"x"), most_bytes=5)
+    await store.sweep(timedelta(0))
+    assert not bytes_on_disk(tmp_path)
 
 
 @pytest.mark.parametrize(

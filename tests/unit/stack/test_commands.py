@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from stack.commands import main
+from stack.commands.lifecycle import remaining
 from stack.commands.product import environment_lines
 from stack.settings import Settings
 from stack.topology import load_topology
@@ -56,6 +57,14 @@ def test_wrong_commands_say_what_to_do(
     told = capsys.readouterr().err
     assert said in told
     assert "mend:" in told
+
+
+def test_a_service_that_would_wait_for_one_left_out_is_left_out_too(tmp_path: Path) -> None:
+    services = load_topology(Settings(home=tmp_path)).local_services()
+    names = {service.name for service in services}
+    assert names - {one.name for one in remaining(services, {"prefect-server"})} == {"prefect-server", "flow-worker"}
+    assert {one.name for one in remaining(services, {"postgres"})} == {"model-server", "sandbox-gateway"}
+    assert remaining(services, set()) == list(services)
 
 
 def test_production_with_loopback_is_refused_before_anything_starts(

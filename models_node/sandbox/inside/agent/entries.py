@@ -40,14 +40,19 @@ def connect_error(error: OSError, path: Path) -> ConnectError:
     return ConnectError(code, f"{str(path)!r}: {error.strerror}")
 
 
+def shown(name: str) -> str:
+    """A file's name as text that can be sent: names are bytes, and need not be UTF-8."""
+    return os.fsencode(name).decode("utf-8", "replace")
+
+
 def entry_info(path: Path) -> EntryInfo:
     """The entry at `path` itself, a link not followed (its target's type is told). Raises OSError."""
     found = path.lstat()
     is_link = stat.S_ISLNK(found.st_mode)
     entry = EntryInfo(
-        name=path.name,
+        name=shown(path.name),
         type=_type_of(path, found.st_mode),
-        path=str(path),
+        path=shown(str(path)),
         size=found.st_size,
         mode=stat.S_IMODE(found.st_mode),
         permissions=stat.filemode(found.st_mode),
@@ -58,7 +63,7 @@ def entry_info(path: Path) -> EntryInfo:
         is_symlink=is_link,
     )
     if is_link:
-        entry.symlink_target = str(path.readlink())
+        entry.symlink_target = shown(str(path.readlink()))
     return entry
 
 
@@ -77,7 +82,7 @@ def _metadata(path: Path) -> dict[str, str]:
     try:
         names = os.listxattr(path, follow_symlinks=False)
         return {
-            name.removeprefix(METADATA_PREFIX): os.getxattr(path, name, follow_symlinks=False).decode(
+            shown(name.removeprefix(METADATA_PREFIX)): os.getxattr(path, name, follow_symlinks=False).decode(
                 "utf-8", "replace"
             )
             for name in names

@@ -39,7 +39,7 @@ from e2b.envd.filesystem.filesystem_pb import (
 from protobuf import Oneof
 
 from .calls import deadline_of, keepalive_seconds, require_user
-from .entries import connect_error, entry_info
+from .entries import connect_error, entry_info, shown
 from .errors import BadRequest
 from .fields import FILESYSTEM, KEEPALIVE, START
 from .inotify import FolderEvent, FolderWatch
@@ -218,4 +218,4 @@ def _told(event: FolderEvent, folder: Path, include_entry: bool) -> FilesystemEv
             entry = entry_info(folder / event.name)
         except OSError:
             entry = None
-    return FilesystemEvent(name=event.name, type=EventType(event.happening.value), entry=entry)
+    return FilesystemEvent(name=shown(event.name), type=EventType(event.happening.value), entry=entry)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NoReturn, Protocol
 
-from ..kernels.frames import FrameError, FrameReader, pack
+from ..kernels.frames import FrameReader, pack
 from ..kernels.stdio import point_descriptors
 from .children import Children, kill_group
 from .pipes import OutputPipe
@@ -128,7 +128,7 @@ class Kernel:
         try:
             for message in self._reader.feed(data):
                 self._frame(message)
-        except FrameError:
+        except Exception:  # whatever it sends, FrameError or one that cannot be told on: it is user code's to choose
             self._closed = True
         return True
 

@@ -20,6 +20,7 @@ from tests.integration.models_node.sandbox.whole.waiting import until
 
 OFFSET = 31_000
 START_SECONDS = 120
+VARIABLES = {"CAPIBARA6_SANDBOX_UIDS": "61500", "CAPIBARA6_SANDBOX_STALL_SECONDS": "5"}
 
 if os.getuid() != 0:
     pytest.skip("only root can make users and cgroups for sandboxes", allow_module_level=True)
@@ -31,7 +32,8 @@ class Node:
 
     home: Path
     offset: int = OFFSET
-    variables: dict[str, str] = field(default_factory=lambda: {"CAPIBARA6_SANDBOX_UIDS": "61500"})
+    variables: dict[str, str] = field(default_factory=lambda: dict(VARIABLES))
+    prefix: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -46,6 +48,10 @@ class Node:
 
     def start(self) -> None:
         """Returns when sandboxes can be had."""
+        self.begin()
+        until(self.ready, START_SECONDS, lambda: (self.home / "log").read_text()[-3000:])
+
+    def begin(self) -> None:
         environment = {
             **os.environ,
             "CAPIBARA6_HOME": str(self.home),
@@ -55,9 +61,12 @@ class Node:
         }
         with (self.home / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "models_node.sandbox"], env=environment, stdout=log, stderr=log, cwd=REPOSITORY
+                [*self.prefix, sys.executable, "-m", "models_node.sandbox"],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                cwd=REPOSITORY,
             )
-        until(self.ready, START_SECONDS, lambda: (self.home / "log").read_text()[-3000:])
 
     def ready(self) -> bool:
         assert self.process is not None

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from e2b import NotFoundException, SandboxException
 from e2b_code_interpreter import Sandbox
@@ -95,3 +96,49 @@ def test_the_gateway_has_no_privileges_and_sees_no_keys_but_its_own(own: Node) -
 
     mine, shown = json.loads(ours), json.loads(theirs)
     assert {name for name in mine if mine[name] == shown[name]} == {"sandbox_key", "services_key", "operator_key"}
+
+
+def test_a_template_that_dies_takes_its_sandboxes_along_and_another_takes_its_place(own: Node) -> None:
+    sandbox = own.create(timeout=300)
+    [template] = [pid for pid in own.processes() if Path(f"/proc/{pid}").stat().st_uid == 62_001]
+    os.kill(template, signal.SIGKILL)
+    until(lambda: not sandbox.is_running(), 20)
+    until(own.ready, 60)
+    assert own.create().run_code("1+1").text == "2"
+
+
+WITHOUT_CGROUPS = 'for m in $(findmnt -rno TARGET -t cgroup,cgroup2 | sort -r); do umount -l $m; done; exec "$@"'
+
+
+def test_a_machine_without_cgroups_says_so_by_a_gateway_without_privileges(tmp_path: Path) -> None:
+    """It once ran as root, with every key, to say that nothing can be had."""
+    node = make_node(tmp_path, offset=31_700, variables={"CAPIBARA6_SANDBOX_UIDS": "62000"})
+    node.prefix = ("unshare", "--mount", "sh", "-c", WITHOUT_CGROUPS, "sh")
+    node.variables |= {"CAPIBARA6_SECRET_OPERATOR_KEY": "s3cret", "CAPIBARA6_DATABASE_URL": "postgresql://x/y"}
+    node.begin()
+    try:
+        until(lambda: unavailable(node) is not None, 60, lambda: (node.home / "log").read_text()[-2000:])
+        told = unavailable(node)
+        assert told is not None
+        assert "cgroups" in told["reason"]
+        assert "CAPIBARA6_SANDBOX_ACCEPT=without-limits" in told["mend"]
+        pid = gateway_of(node)
+        assert "Uid:\t62000\t62000\t62000\t62000" in Path(f"/proc/{pid}/status").read_text()
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        assert b"s3cret" not in environment
+        assert b"postgresql" not in environment
+        asked = {"json": {"templateID": "base"}, "headers": {"x-api-key": "k"}, "trust_env": False}
+        refused = httpx.post(f"{node.url}/v2/sandboxes", **asked)  # type: ignore[arg-type]
+        assert refused.status_code == 503
+        assert "cgroups" in refused.json()["message"]
+    finally:
+        node.stop()
+
+
+def unavailable(node: Node) -> dict[str, str] | None:
+    try:
+        reply = httpx.get(f"{node.url}/health/ready", trust_env=False)
+    except httpx.HTTPError:
+        return None
+    content: dict[str, str] = reply.json()
+    return content if content["status"] == "unavailable" else None

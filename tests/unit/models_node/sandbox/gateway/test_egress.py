@@ -133,6 +133,51 @@ async def test_an_unknown_name_and_a_closed_port_are_told_as_such(world: World) 
     assert (await world.ask(proxy, f"CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n".encode())).startswith(b"HTTP/1.1 502 ")
 
 
+async def test_slow_names_of_one_sandbox_take_no_more_than_its_own_places(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(egress, "RESOLVE_SECONDS", 0.2)
+    end, asked = asyncio.Event(), []
+
+    async def slow(host: str, port: int) -> list[Address]:
+        asked.append(host)
+        await end.wait()
+        return [LOOPBACK]
+
+    known, world.resolve = world.resolve, slow  # type: ignore[method-assign]
+    proxy = world.proxy(f".slow.test:{world.port}, 127.0.0.1:{world.port}")
+    requests = [f"CONNECT a{number}.slow.test:{world.port} HTTP/1.1\r\n\r\n".encode() for number in range(6)]
+    told = await asyncio.gather(*(world.ask(proxy, request) for request in requests))
+    assert all(each.startswith(b"HTTP/1.1 502 ") for each in told)
+    assert len(asked) == egress.RESOLVES_OF_ONE_SANDBOX  # nobody waits for them any more, and they still count
+    world.resolve = known  # type: ignore[method-assign]
+    world.names["quick.test"] = [LOOPBACK]
+    other = world.proxy(f"quick.test:{world.port}, 127.0.0.1:{world.port}")
+    plain = f"GET http://quick.test:{world.port}/ HTTP/1.1\r\n\r\n".encode()
+    assert (await world.ask(other, plain)).endswith(b"hello")
+    end.set()
+    again = f"GET http://b.slow.test:{world.port}/ HTTP/1.1\r\n\r\n".encode()
+    assert (await world.ask(proxy, again)).endswith(b"hello")
+
+
+async def test_a_connection_that_cannot_be_accepted_does_not_end_the_way_out(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(egress, "ACCEPT_PAUSE_SECONDS", 0.01)
+    loop, failures = asyncio.get_running_loop(), [OSError(24, "Too many open files")] * 3
+    accept = loop.sock_accept
+
+    async def short_of_descriptors(listener: socket.socket) -> tuple[socket.socket, object]:
+        if failures:
+            raise failures.pop()
+        return await accept(listener)
+
+    monkeypatch.setattr(loop, "sock_accept", short_of_descriptors)
+    proxy = world.proxy(f"127.0.0.1:{world.port}")
+    assert (await world.ask(proxy, f"GET http://127.0.0.1:{world.port}/ HTTP/1.1\r\n\r\n".encode())).endswith(b"hello")
+    assert not failures
+
+
 async def test_only_the_announced_body_goes_on(world: World) -> None:
     proxy = world.proxy(f"127.0.0.1:{world.port}")
     url = f"http://127.0.0.1:{world.port}/"
@@ -196,6 +241,7 @@ async def test_what_is_quiet_for_too_long_is_ended(world: World, monkeypatch: py
         (b"GET ftp://a.test/ HTTP/1.1\r\n\r\n", "400"),
         (b"GET http://a.test/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "411"),
         (b"GET http://a.test/ HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400"),
+        (b"GET http://a.test/ HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\n", "400"),
         (b"GET http://a.test/ HTTP/1.1\r\nContent-Length: -1\r\n\r\n", "400"),
         (b"GET http://a.test/ HTTP/1.1\r\nA: b\nHost: c\r\n\r\n", "400"),
         (b"GET http://a.test/ HTTP/1.1\r\n folded\r\n\r\n", "400"),

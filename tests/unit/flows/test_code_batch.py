@@ -1,0 +1,100 @@
+"""A batch's own process, with its rows and its sandboxes faked and without Prefect."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from db.batches import Begun
+from flows import code_batch
+from flows.batch_jobs import Job, read_jobs, written_jobs
+from flows.code_events import CodeAccount
+from flows.work import Account, Performed
+from wire.context import RequestContext, current
+from wire.errors import ApiError
+from wire.ids import uuid7
+
+BEGUN = Begun(uuid7(), "ana", "a" * 32, uuid7())
+
+
+class Batch:
+    """Does what `does` says for each job."""
+
+    def __init__(self, does: Callable[[int], None], jobs: int) -> None:
+        self.does, self.count = does, jobs
+        self.wanted = True
+        self.finished: tuple[Account, ApiError | None] | None = None
+        self.rows = SimpleNamespace(begin=self.begin)
+
+    async def begin(self, run_id: uuid.UUID, flow_run_id: uuid.UUID | None) -> Begun:
+        return BEGUN
+
+    async def jobs(self, begun: Begun) -> list[Job]:
+        return [Job("1", "python", 1.0, ())] * self.count
+
+    async def is_open(self, begun: Begun) -> bool:
+        return self.wanted
+
+    async def work(self, begun: Begun, job: Job, number: int) -> tuple[Performed, CodeAccount]:
+        self.does(number)
+        return Performed("completed"), CodeAccount()
+
+    async def finish(self, begun: Begun, account: Account, error: ApiError | None) -> None:
+        self.finished = account, error
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Batch], Any]:
+    monkeypatch.setattr(code_batch, "task", lambda **_: lambda function: function)
+    monkeypatch.setattr(code_batch, "load_secrets", lambda _: None)
+
+    async def run(batch: Batch) -> Any:
+        monkeypatch.setattr(code_batch, "Batch", lambda *_: batch)
+        return await code_batch.code_batch.fn(str(BEGUN.id))
+
+    return run
+
+
+async def test_an_error_of_ours_in_one_job_does_not_drop_the_jobs_after_it(run: Any) -> None:
+    def does(number: int) -> None:
+        if number == 1:
+            raise TypeError("a form that does not decode")
+
+    batch = Batch(does, 2)
+    state = await run(batch)
+    assert batch.finished is not None and state.is_failed()
+    account, error = batch.finished
+    assert [(step.status, step.error_code) for step in account.steps] == [("failed", "job_failed"), ("completed", None)]
+    assert "does not decode" in str(account.steps[0].error_detail)
+    assert error is not None and error.code == "batch_failed"
+
+
+async def test_a_batch_whose_row_was_closed_does_not_go_on_with_its_next_job(run: Any) -> None:
+    done = []
+
+    def does(number: int) -> None:
+        done.append(number)
+        batch.wanted = False
+
+    batch = Batch(does, 3)
+    state = await run(batch)
+    assert done == [1] and state.is_cancelled() and batch.finished is None
+
+
+async def test_the_run_id_and_trace_of_the_request_reach_the_work_of_its_batch(run: Any) -> None:
+    seen: list[RequestContext] = []
+    await run(Batch(lambda _: seen.append(current()), 1))
+    (context,) = seen
+    assert (context.run_id, context.trace.trace_id, context.principal.name) == (BEGUN.id, BEGUN.trace_id, BEGUN.owner)
+
+
+def test_jobs_are_read_as_they_were_written() -> None:
+    jobs = [Job("print('ñ')", "python", 2.5, ({"name": "a", "data": "YQ=="}, {"name": "b", "file_id": "1"}))]
+    assert read_jobs(written_jobs(jobs)) == jobs
