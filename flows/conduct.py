@@ -32,6 +32,7 @@ QUEUED_EVENTS = 256  # a reader this far behind makes its run wait
 ROWS_GRACE_SECONDS = 0.03
 BEGIN_AFTER_SECONDS = 0.001  # lets the model's request leave before the rows take the CPU; both are then under way
 FINISH_RETRY_SECONDS = 1.0
+CANCEL_AGAIN_SECONDS = 1.0  # longer than what ends with a run takes to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +131,21 @@ class ActiveRun(Generic[E, A]):
             return
         self._end_error, self._end_status = error, status
         if self._performing is not None:
-            self._performing.cancel()
+            self._cancel(self._performing)
+
+    def _cancel(self, performing: asyncio.Task[Performed]) -> None:
+        """Again and again until it ends: `asyncio.wait_for` before Python 3.12, by which the sandboxes' SDK reads,
+        loses a cancellation that comes together with a chunk.
+        """
+        if not performing.done():
+            performing.cancel()
+            asyncio.get_running_loop().call_later(CANCEL_AGAIN_SECONDS, self._cancel, performing)
 
     def follow(self, performing: asyncio.Task[Performed]) -> None:
         """The work's coroutine is under way; one that was stopped before it began ends at once."""
         self._performing = performing
         if self._end_error is not None:
-            performing.cancel()
+            self._cancel(performing)
 
     @property
     def stopped_as(self) -> tuple[RunStatus, ApiError | None]:

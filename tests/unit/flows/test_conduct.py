@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import sys
 import uuid
@@ -211,3 +212,20 @@ async def test_an_end_that_the_database_refuses_does_not_leave_the_run_open() ->
     assert ended.error is not None and ended.error.code == "not_saved"
     (closed,) = rows.finished
     assert closed.status == "failed" and closed.content == "" and closed.steps == ()
+
+
+async def test_a_cancellation_that_a_library_lost_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.conduct.CANCEL_AGAIN_SECONDS", 0.01)
+
+    class Deaf(Model):
+        async def _chunks(self, script: list[Any]) -> Any:
+            yield token("a")
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+            await asyncio.Event().wait()
+
+    _, active, _ = begin(Deaf([]), Rows())
+    assert await active.opened(5) is None
+    active.cancel("cancelled_by_client")
+    async with asyncio.timeout(5):
+        assert (await active.ended()).status == "cancelled"
