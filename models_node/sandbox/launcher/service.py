@@ -175,7 +175,7 @@ class Service:
         finally:
             await template.stop()
             if parent:
-                await asyncio.to_thread(parent.sweep)
+                await asyncio.to_thread(parent.dissolve)
 
     def _marks(self) -> dict[str, str]:
         """What finds the stack's processes when all else fails: `stack.processes`."""

@@ -26,12 +26,16 @@ def own(tmp_path: Path) -> Iterator[Node]:
         made.stop()
 
 
-def groups(node: Node) -> list[Path]:
+def parents(node: Node) -> list[Path]:
     from stack.processes import stack_id
     from stack.settings import read_settings
 
     name = f"capibara6-{stack_id(read_settings(node.home))}"
-    return [path for parent in Path("/sys/fs/cgroup").rglob(name) for path in parent.iterdir() if path.is_dir()]
+    return list(Path("/sys/fs/cgroup").rglob(name))
+
+
+def groups(node: Node) -> list[Path]:
+    return [path for parent in parents(node) for path in parent.iterdir() if path.is_dir()]
 
 
 def gateway_of(node: Node) -> int:
@@ -69,6 +73,7 @@ def test_a_stop_is_clean_and_quick_with_sandboxes_at_work(own: Node) -> None:
     assert own.process.returncode == 0
     assert own.processes() == []
     assert groups(own) == []
+    assert parents(own) == [], "not even the empty group that held them"
 
 
 def test_a_sandbox_ends_at_its_time_and_says_so(own: Node) -> None:
