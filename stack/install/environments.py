@@ -25,6 +25,7 @@ EnvironmentName = Literal["models", "sandbox", "services", "dev", "bench"]
 TORCH = "torch==2.13.0"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 TESTS_ONLY = ("hypothesis", "sortedcontainers", "pytest", "pluggy", "iniconfig", "pytest-asyncio", "pytest-timeout")
+CLIENTS_ONLY = ("openai", "jiter", "sniffio")  # OpenAI's SDK, for the tests of the services node's door
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,8 @@ def overlay_tests(settings: Settings, name: str) -> None:
         return
     marker.mkdir(exist_ok=True)
     chosen = marker / "requirements.txt"
-    chosen.write_text(_blocks_of(lock, TESTS_ONLY), encoding="utf-8")
+    packages = (*TESTS_ONLY, *CLIENTS_ONLY) if name == "services" else TESTS_ONLY
+    chosen.write_text(_blocks_of(lock, packages), encoding="utf-8")
     with long_step(f"pytest in environment {name}"):
         _uv(settings, name, "pip", "install", "--no-deps", "--no-build", "--require-hashes", "-r", str(chosen))
     mark_complete(marker, wanted)
