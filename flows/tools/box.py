@@ -65,6 +65,8 @@ class SmartRegistry(Protocol):
         self, query: str, *, limit: int, allowed: Collection[str] | None
     ) -> Sequence[Mapping[str, Any]]: ...
 
+    async def close(self) -> None: ...
+
 
 class ToolServer(Protocol):
     async def tools(self) -> Sequence[Mapping[str, Any]]: ...
@@ -77,6 +79,8 @@ class ToolServer(Protocol):
         context: RequestContext | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> ToolResult: ...
+
+    async def close(self) -> None: ...
 
 
 class ServedTools:
@@ -114,6 +118,10 @@ class ServedTools:
                 return []
             self._listed = time.monotonic(), frozenset(str(tool["name"]) for tool in tools)
         return sorted(set(names) - self._listed[1])
+
+    async def close(self) -> None:
+        await self._registry.close()
+        await self._server.close()
 
     async def call(self, call: Call, tool: Tool, around: Surroundings) -> Outcome:
         arguments = call.arguments or {}

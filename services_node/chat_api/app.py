@@ -19,13 +19,17 @@ from db.files import Files
 from db.runs import Runs
 from db.turns import Turns
 from db.urls import database_url
+from flows.chat import Assistance
 from flows.code import CodeTools, ConversationTurns
 from flows.code_events import CodeLimits
 from flows.conduct import Conductor, RunLimits
 from flows.file_store import FileStore
 from flows.prefect_settings import client_environment
+from flows.prompting import PromptFolder
 from flows.runner import FlowRunner, RunnerConfig
 from flows.sandboxes import E2BSandboxes, connection
+from flows.tools.box import ServedTools, ToolLimits
+from flows.turn import TurnLimits
 from services_node.chat_api import batches as batch_routes
 from services_node.chat_api import chat, code, conversations, files, metrics, runs, status
 from services_node.chat_api.parts import Parts
@@ -34,7 +38,9 @@ from stack.secrets import Secrets
 from stack.settings import Settings
 from stack.topology import load_topology
 from wire.border import install_border, keys_needed
+from wire.clients.mcp import McpClient
 from wire.clients.models import ModelServerClient
+from wire.clients.smart import SmartToolsClient
 from wire.health import Readiness
 from wire.ids import uuid7
 
@@ -112,6 +118,8 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     )
     file_rows = Files(database)
     files = FileStore(settings.home, file_rows, owner_bytes=settings.owner_files_bytes)
+    code_tools = CodeTools(sandboxes, files, ConversationTurns(), CodeLimits.of(settings))
+    tools = served_tools(settings, secrets, code_tools)
     return Parts(
         settings,
         this_stack,
@@ -124,10 +132,40 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         flow_runner,
         conductor,
         sandboxes,
-        CodeTools(sandboxes, files, ConversationTurns(), CodeLimits.of(settings)),
+        code_tools,
+        tools,
+        Assistance(models, tools, PromptFolder(settings.prompts), turn_limits(settings)),
         file_rows,
         files,
         batches,
+    )
+
+
+def served_tools(settings: Settings, secrets: Secrets, code: CodeTools) -> ServedTools:
+    """The tools of the node's MCP servers."""
+    topology = load_topology(settings)
+
+    def key(service: str) -> str | None:
+        return secrets.services_key.get_secret_value() if keys_needed(settings, service) else None
+
+    return ServedTools(
+        SmartToolsClient(topology.url("smart-mcp"), key=key("smart-mcp")),
+        McpClient(topology.url("mcp-server"), key=key("mcp-server"), read_seconds=settings.chat_timeout_seconds),
+        code,
+        ToolLimits(
+            offered=settings.chat_tools_offered,
+            select_seconds=settings.chat_tools_select_seconds,
+            result_chars=settings.chat_tool_result_chars,
+        ),
+    )
+
+
+def turn_limits(settings: Settings) -> TurnLimits:
+    return TurnLimits(
+        tool_rounds=settings.chat_tool_rounds,
+        calls_at_once=settings.chat_tool_calls_at_once,
+        tool_call_tokens=settings.chat_tool_call_tokens,
+        answer_tokens=settings.chat_answer_tokens,
     )
 
 
@@ -149,6 +187,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
         await parts.sandboxes.stop(seconds * SANDBOXES_SHARE)
         await parts.flows.stop(seconds * FLOWS_SHARE)
         await parts.models.close()
+        await parts.tools.close()
         await parts.database.close()
 
 

@@ -8,12 +8,22 @@ from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
 from db.records import NewMessage, NewRun
-from flows.turn import ChatWork, TurnRequest
-from services_node.chat_api.asking import check_available, earlier_messages, new_messages, prompt, title
+from flows.chat import ChatWork
+from flows.prompting import language_of
+from flows.turn import ToolsWanted, TurnRequest
+from services_node.chat_api.asking import (
+    check_available,
+    earlier_messages,
+    new_messages,
+    prompt,
+    title,
+    tools_wanted,
+)
 from services_node.chat_api.parts import Parts, parts_of
 from services_node.chat_api.schemas import ChatRequest
 from services_node.chat_api.telling import ActiveTurn, RunStream, told_at_once
-from wire.context import current, outgoing_headers
+from wire.context import current
+from wire.errors import ValidationFailed
 from wire.ids import uuid7
 
 router = APIRouter(tags=["chat"])
@@ -53,6 +63,7 @@ async def _begin(parts: Parts, asked: ChatRequest, *, streaming: bool) -> Active
     new = new_messages(asked, settings.max_message_chars)
     check_available(asked)
     parts.conductor.admit("chat")
+    tools = await known_tools(parts, tools_wanted(asked))
     owner = context.principal.name
     stored = (
         await parts.turns.history(asked.conversation_id, owner, settings.history_messages)
@@ -67,13 +78,14 @@ async def _begin(parts: Parts, asked: ChatRequest, *, streaming: bool) -> Active
         most_chars=settings.history_chars,
     )
     request = TurnRequest(
-        run_id=context.run_id,
+        context=context,
         conversation_id=conversation_id,
         model=asked.model or None,
         messages=messages,
         options=asked.options(),
-        headers=outgoing_headers(context),
         timeout_seconds=settings.chat_timeout_seconds,
+        locale=language_of(new[-1].content),
+        tools=tools,
     )
     run = NewRun(
         id=context.run_id,
@@ -86,6 +98,20 @@ async def _begin(parts: Parts, asked: ChatRequest, *, streaming: bool) -> Active
         stack_id=parts.stack_id,
         instance_id=parts.instance_id,
         requested_model=asked.model or None,
-        messages=tuple(NewMessage(uuid7(), message.role, message.content) for message in new),
+        messages=tuple(NewMessage(uuid7(), message.role, message.content) for message in new if message.role != "tool"),
     )
-    return parts.conductor.begin(ChatWork(request, parts.models), run, streaming=streaming)
+    work = ChatWork(request, parts.assistance, lambda: parts.conductor.written(context.run_id))
+    return parts.conductor.begin(work, run, streaming=streaming)
+
+
+async def known_tools(parts: Parts, wanted: ToolsWanted) -> ToolsWanted:
+    """Raises ValidationFailed for names that no tool has."""
+    if wanted.wanted and wanted.allowed.names:
+        unknown = await parts.tools.unknown(wanted.allowed.names)
+        if unknown:
+            raise ValidationFailed(
+                f"There is no tool {', '.join(unknown)}: `GET /api/mcp/tools` of the MCP server lists them.",
+                param="tools",
+                code="unknown_tool",
+            )
+    return wanted

@@ -12,6 +12,7 @@ from db.records import ConversationRecord, FileRecord, MessageRecord, RunRecord,
 from flows.code_told import file_url
 
 MAX_MESSAGES = 200
+MAX_TOOLS = 64
 Number = Annotated[float, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
 
@@ -28,6 +29,7 @@ def storable(text: str) -> str:
 
 
 Text = Annotated[str, Field(strict=True)]
+ToolName = Annotated[str, Field(strict=True, min_length=1, max_length=200)]
 
 
 class MessageIn(BaseModel):
@@ -41,7 +43,8 @@ class ChatRequest(BaseModel):
     """One turn of a chat: exactly one of `message`, `messages`, `prompt` (an older name of `message`).
 
     `messages` begins a conversation with all of them; with `conversation_id`, they are added to what is there.
-    `context` (older clients) goes to the model before `message`, and is not kept.
+    `context` (older clients) goes to the model before `message`, and is not kept. `tools`: false for none, or the names
+    of those that may be used; those with side effects only where they are named.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -53,7 +56,7 @@ class ChatRequest(BaseModel):
     model: Annotated[str, Field(strict=True, max_length=200)] | None = None
     conversation_id: uuid.UUID | None = None
     stream: StrictBool = False
-    tools: StrictBool | list[Any] | None = None
+    tools: StrictBool | Annotated[list[ToolName], Field(max_length=MAX_TOOLS)] | None = None
     speak: StrictBool | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
