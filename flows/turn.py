@@ -220,4 +220,5 @@ class ChatWork:
             started_at=said.started_at,
             ended_at=span.ended_at,
             steps=tuple(said.steps),
+            replaces=run.replaces,
         )

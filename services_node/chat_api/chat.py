@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from db.records import NewMessage, NewRun
+from db.records import History, NewMessage, NewRun
 from flows.turn import ChatWork, TurnRequest
 from services_node.chat_api.asking import check_available, earlier_messages, new_messages, prompt, title
 from services_node.chat_api.parts import Parts, parts_of
@@ -57,11 +57,11 @@ async def _begin(parts: Parts, asked: ChatRequest, *, streaming: bool) -> Active
     stored = (
         await parts.turns.history(asked.conversation_id, owner, settings.history_messages)
         if asked.conversation_id
-        else []
+        else History(None, [])
     )
     conversation_id = asked.conversation_id or uuid7()
     messages = prompt(
-        earlier_messages(asked, stored),
+        earlier_messages(asked, stored.messages),
         new,
         most_messages=settings.history_messages,
         most_chars=settings.history_chars,
@@ -87,5 +87,6 @@ async def _begin(parts: Parts, asked: ChatRequest, *, streaming: bool) -> Active
         instance_id=parts.instance_id,
         requested_model=asked.model or None,
         messages=tuple(NewMessage(uuid7(), message.role, message.content) for message in new),
+        parent_id=getattr(context, "parent_run_id", None),
     )
     return parts.conductor.begin(ChatWork(request, parts.models), run, streaming=streaming)
