@@ -6,8 +6,9 @@ One pure ASGI middleware, so that streams pass untouched and a token costs nothi
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stack.secrets import Secrets
 from stack.settings import Settings
 from stack.topology import is_loopback, load_topology
-from wire.context import RUN_ID_HEADER, TRACE_HEADER, RequestContext, enter
+from wire.context import (
+    ON_BEHALF_HEADER,
+    PARENT_RUN_HEADER,
+    RUN_ID_HEADER,
+    TRACE_HEADER,
+    RequestContext,
+    enter,
+)
 from wire.errors import (
     ApiError,
     Forbidden,
@@ -55,6 +63,7 @@ Render = Callable[[ApiError], Response]
 
 CLIENT_GONE = 499  # nginx's number for it
 _PASSED_ON = {"/health/live", "/health/ready", "/metrics"}
+_PRINCIPAL_NAME = re.compile(r"[a-z0-9][a-z0-9_.@-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +72,9 @@ class BorderRules:
 
     keys: None where no key is asked for. larger_bodies: bytes for the paths that take more. openai_paths: prefixes
     whose errors have OpenAI's shape. open_paths: prefixes answered without a key. confined: principals whose key opens
-    only the paths that begin so; others' open all. render: the shape of every error, for a service that speaks
-    another's protocol. unguarded: requests that the service itself checks the credentials and bounds the body of.
+    only the paths that begin so; others' open all. acting_for: principals that may say on whose behalf they ask.
+    render: the shape of every error, for a service that speaks another's protocol. unguarded: requests that the service
+    itself checks the credentials and bounds the body of.
     """
 
     service: str
@@ -74,6 +84,7 @@ class BorderRules:
     openai_paths: tuple[str, ...]
     open_paths: tuple[str, ...]
     confined: Mapping[str, tuple[str, ...]]
+    acting_for: frozenset[str] = frozenset()
     render: Render | None = None
     unguarded: Callable[[Scope], bool] | None = None
 
@@ -122,7 +133,7 @@ class Border:
                         await self._app(scope, receive, send_marked)
                     else:
                         principal = self._principal(path, headers)
-                        enter(RequestContext(run_id, span, principal))
+                        enter(RequestContext(run_id, span, principal, parse_run_id(headers.get(PARENT_RUN_HEADER))))
                         body = _LimitedBody(receive, self._limit(path, headers))
                         await self._app(scope, body.receive, body.refusing(send_marked, scope, rules))
                 except ApiError as error:
@@ -157,7 +168,18 @@ class Border:
         within = self._rules.confined.get(principal.name)
         if within is not None and not path.startswith(within):
             raise Forbidden(f"The key of {principal.name!r} does not open this address.")
-        return principal
+        return self._acted_for(principal, headers)
+
+    def _acted_for(self, principal: Principal, headers: Headers) -> Principal:
+        """Whose request this is: the key's own, or the one that a service with that right names."""
+        name = headers.get(ON_BEHALF_HEADER)
+        if name is None:
+            return principal
+        if principal.name not in self._rules.acting_for:
+            raise Forbidden(f"The key of {principal.name!r} may not ask on behalf of others ({ON_BEHALF_HEADER}).")
+        if not _PRINCIPAL_NAME.fullmatch(name):
+            raise InvalidRequest(f"{ON_BEHALF_HEADER} names nobody: lowercase letters, digits and `_.@-`, at most 100.")
+        return Principal(name)
 
     def _limit(self, path: str, headers: Headers) -> int:
         """Bytes this request may have. Raises at once for one that says it has more."""
@@ -232,6 +254,7 @@ def install_border(
     openai_paths: Sequence[str] = ("/v1/",),
     open_paths: Sequence[str] = ("/health",),
     confined: Mapping[str, Sequence[str]] | None = None,
+    acting_for: Set[str] = frozenset(),
     larger_bodies: Mapping[str, int] | None = None,
     render: Render | None = None,
     unguarded: Callable[[Scope], bool] | None = None,
@@ -239,7 +262,9 @@ def install_border(
     """Puts the border around `app`, with its error handlers, `/health/live`, `/health/ready` and `/metrics`.
 
     allowed: principals (frontend, n8n, operator, sandbox, services) whose keys open this service; confined: those of
-    them whose keys open only the paths that begin so. render, unguarded: as BorderRules says. Raises Unauthorized at
+    them whose keys open only the paths that begin so; acting_for: those that may name another principal as the one who
+    asks (`x-capibara6-on-behalf-of`; nobody is listened to where no keys are asked for). render, unguarded: as
+    BorderRules says. Raises Unauthorized at
     once when this address needs keys and there are no secrets.
     """
     keys: KeyRing | None = None
@@ -255,6 +280,7 @@ def install_border(
         openai_paths=tuple(openai_paths),
         open_paths=tuple(open_paths),
         confined={name: tuple(paths) for name, paths in (confined or {}).items()},
+        acting_for=frozenset(acting_for),
         render=render,
         unguarded=unguarded,
     )

@@ -7,18 +7,23 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from wire.ids import uuid7
-from wire.principals import LOCAL, Principal
+from wire.principals import ANONYMOUS, LOCAL, Principal
 from wire.trace import TraceContext
 
 RUN_ID_HEADER = "x-capibara6-run-id"
 TRACE_HEADER = "traceparent"
+ON_BEHALF_HEADER = "x-capibara6-on-behalf-of"  # the principal whose request this is, said by a service
+PARENT_RUN_HEADER = "x-capibara6-parent-run-id"  # the run that this one was begun by
 
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
+    """parent_run_id: the run that the caller says this one belongs to."""
+
     run_id: uuid.UUID
     trace: TraceContext
     principal: Principal
+    parent_run_id: uuid.UUID | None = None
 
 
 _current: ContextVar[RequestContext | None] = ContextVar("capibara6_request", default=None)
@@ -42,3 +47,21 @@ def outgoing_headers(context: RequestContext | None = None) -> dict[str, str]:
     """Headers that carry run and trace to the next hop, as a new span."""
     known = context or current()
     return {RUN_ID_HEADER: str(known.run_id), TRACE_HEADER: known.trace.child().header}
+
+
+def on_behalf_headers(context: RequestContext | None = None) -> dict[str, str]:
+    """The same, and whose request it is, for a call that a service makes for somebody with its own key.
+
+    Nobody is named where nobody is known by a key of their own (`local`, `anonymous`).
+    """
+    known = context or current()
+    headers = outgoing_headers(known)
+    if known.principal not in (LOCAL, ANONYMOUS):
+        headers[ON_BEHALF_HEADER] = known.principal.name
+    return headers
+
+
+def child_run_headers(context: RequestContext | None = None) -> dict[str, str]:
+    """For a call that makes a run of its own: a new run id, with the current run as its parent."""
+    known = context or current()
+    return on_behalf_headers(known) | {RUN_ID_HEADER: str(uuid7()), PARENT_RUN_HEADER: str(known.run_id)}

@@ -51,7 +51,8 @@ def application(settings: Settings, secrets: Secrets | None) -> FastAPI:
         service="chat-api",
         settings=settings,
         secrets=secrets,
-        allowed={"frontend", "operator", "sandbox"},
+        allowed={"frontend", "operator", "sandbox", "services"},
+        acting_for={"services"},
         confined={"sandbox": ("/api/raw",)},
         readiness=readiness,
     )
@@ -59,7 +60,12 @@ def application(settings: Settings, secrets: Secrets | None) -> FastAPI:
     @app.post("/api/ask")
     async def ask(question: Question) -> dict[str, Any]:
         context = current()
-        return {"run_id": str(context.run_id), "trace": context.trace.trace_id, "who": context.principal.name}
+        return {
+            "run_id": str(context.run_id),
+            "trace": context.trace.trace_id,
+            "who": context.principal.name,
+            "parent": str(context.parent_run_id) if context.parent_run_id else None,
+        }
 
     @app.post("/v1/ask")
     async def ask_as_openai(question: Question) -> None: ...
@@ -241,3 +247,35 @@ async def test_a_service_may_speak_anothers_protocol_and_guard_some_requests_its
         assert passed.json() == {"bytes": 100, "principal": "anonymous"}
         assert "x-capibara6-run-id" in passed.headers
         assert (await client.get("/nowhere", headers={"x-own": "1"})).json() == {"told": "not_found"}
+
+
+async def test_a_service_may_ask_on_behalf_of_somebody_and_others_may_not(tmp_path: Path) -> None:
+    (tmp_path / "topology.toml").write_text(PUBLIC)
+    settings = Settings(home=tmp_path, topology=tmp_path / "topology.toml")
+    secrets = ensure_secrets(settings)
+    transport = httpx.ASGITransport(application(settings, secrets))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+
+        async def ask(key: str, name: str) -> httpx.Response:
+            headers = {"x-api-key": key, "x-capibara6-on-behalf-of": name}
+            return await client.post("/api/ask", json={"message": "hola"}, headers=headers)
+
+        services = secrets.services_key.get_secret_value()
+        assert (await ask(services, "ana@example.org")).json()["who"] == "ana@example.org"
+        for wrong in ("", "Ana", ".ana", "a" * 101, "ana\tb"):
+            refused = await ask(services, wrong)
+            assert (refused.status_code, refused.json()["code"]) == (400, "invalid_request")
+        refused = await ask(secrets.frontend_key.get_secret_value(), "ana")
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+
+
+async def test_without_keys_nobody_acts_for_anybody(client: httpx.AsyncClient) -> None:
+    headers = {"x-capibara6-on-behalf-of": "ana"}
+    assert (await client.post("/api/ask", json={"message": "hola"}, headers=headers)).json()["who"] == "local"
+
+
+async def test_the_run_that_began_this_one_is_known(client: httpx.AsyncClient) -> None:
+    parent = "0190163d-8694-739b-aea5-966c26f8ad90"
+    for sent, known in ((parent, parent), ("no run", None)):
+        headers = {"x-capibara6-parent-run-id": sent}
+        assert (await client.post("/api/ask", json={"message": "hola"}, headers=headers)).json()["parent"] == known

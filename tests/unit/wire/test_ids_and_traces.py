@@ -3,7 +3,9 @@ import uuid
 
 import pytest
 
+from wire.context import RequestContext, child_run_headers, on_behalf_headers, outgoing_headers
 from wire.ids import parse_run_id, uuid7
+from wire.principals import ANONYMOUS, LOCAL, Principal
 from wire.trace import TraceContext
 
 
@@ -44,3 +46,30 @@ def test_a_trace_goes_on_in_a_new_span() -> None:
 )
 def test_an_invalid_traceparent_is_none(header: str | None) -> None:
     assert TraceContext.parse(header) is None
+
+
+def test_the_next_hop_is_told_run_trace_and_whose_request_it_is() -> None:
+    context = RequestContext(uuid7(), TraceContext.new(), Principal("ana"))
+    headers = on_behalf_headers(context)
+    assert headers["x-capibara6-run-id"] == str(context.run_id)
+    assert headers["x-capibara6-on-behalf-of"] == "ana"
+    trace = TraceContext.parse(headers["traceparent"])
+    assert trace is not None
+    assert (trace.trace_id, trace.span_id != context.trace.span_id) == (context.trace.trace_id, True)
+    assert "x-capibara6-on-behalf-of" not in outgoing_headers(context)
+
+
+@pytest.mark.parametrize("nobody", [LOCAL, ANONYMOUS])
+def test_who_has_no_key_of_their_own_is_not_named(nobody: Principal) -> None:
+    assert "x-capibara6-on-behalf-of" not in on_behalf_headers(RequestContext(uuid7(), TraceContext.new(), nobody))
+
+
+def test_a_run_begun_by_a_run_has_an_id_of_its_own_and_names_its_parent() -> None:
+    context = RequestContext(uuid7(), TraceContext.new(), Principal("ana"))
+    headers = child_run_headers(context)
+    child = parse_run_id(headers["x-capibara6-run-id"])
+    assert child is not None
+    assert (child.version, child != context.run_id) == (7, True)
+    assert headers["x-capibara6-parent-run-id"] == str(context.run_id)
+    assert headers["traceparent"].split("-")[1] == context.trace.trace_id
+    assert headers["x-capibara6-on-behalf-of"] == "ana"
