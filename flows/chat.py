@@ -261,6 +261,7 @@ class ChatWork:
             ended_at=span.ended_at,
             steps=tuple(said.steps),
             tool_calls=tuple(said.tool_calls),
+            replaces=run.replaces,
         )
 
 

@@ -31,7 +31,7 @@ def assistant(text: str) -> ChatMessage:
 
 
 def stored(role: Any, content: str) -> MessageRecord:
-    return MessageRecord(uuid.uuid4(), role, content, None, True, None, datetime.now(UTC))
+    return MessageRecord(uuid.uuid4(), role, content, None, True, None, datetime.now(UTC), 1)
 
 
 @pytest.mark.parametrize("name", ["message", "prompt"])
