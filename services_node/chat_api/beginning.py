@@ -1,4 +1,4 @@
-"""How a chat turn begins: where it goes on (a new conversation, an old one, an answer made again), then the turn itself."""
+"""How a chat turn begins: where it goes on (a new conversation, an old one, an answer made again), then the turn."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from flows.steps import PlainSteps
 from flows.chat import converse
 from flows.model_call import worth_retrying
+from flows.steps import PlainSteps
 from flows.tools.box import Surroundings
 from flows.tools.calls import Call, Example, Outcome, Tool
 from flows.tools.policy import Allowed

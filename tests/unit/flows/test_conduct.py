@@ -14,9 +14,9 @@ import pytest
 
 from db.errors import DatabaseUnavailable
 from db.records import FinishedRun, NewMessage, NewRun
+from flows.chat import Assistance, ChatWork
 from flows.conduct import QUEUED_EVENTS, ActiveRun, Conductor, Ended, RunLimits
 from flows.link import FlowLink
-from flows.chat import Assistance, ChatWork
 from flows.turn import ChatMessage, Started, Token, TurnRequest
 from wire.context import RequestContext
 from wire.errors import ApiError, Conflict, NotFound, TooManyRequests, Unavailable
