@@ -83,7 +83,7 @@ class _Assistant:
         told = {"model": request.model or "auto", "messages": [message.openai() for message in request.messages]}
         routing = turn.models.route(told, outgoing_headers(request.context))
         route, tools = await both(routing, self._offered())
-        turn.transcript.route = route.reason
+        turn.transcript.route, turn.transcript.context_tokens = route.reason, route.context_tokens
         return _Plan(route, tools if route.tool_calls else (), await self._within_context(route))
 
     async def _offered(self) -> tuple[Tool, ...]:

@@ -191,7 +191,7 @@ class Conductor:
         rows: RunRows,
         flows: Flows,
         limits: RunLimits,
-        observe: Callable[[str, Ended[Any]], None] = lambda _kind, _ended: None,
+        observe: Callable[[NewRun, Ended[Any]], None] = lambda _run, _ended: None,
     ) -> None:
         self._rows = rows
         self._flows = flows
@@ -285,7 +285,7 @@ class Conductor:
                 timer.cancel()
             if self._active.get(run.id) is active:
                 del self._active[run.id]
-        self._observe(work.kind, last)
+        self._observe(run, last)
         active.close(last)
 
     async def _begin(self, active: ActiveRun[Any, Any]) -> ApiError | None:

@@ -28,7 +28,13 @@ async def code(run_id: str, conversation_id: str) -> State[None]:
     return await _attend()
 
 
-FLOWS = {flow.name: flow for flow in (chat, code)}  # by the kind of the run
+@flow(name="summary", persist_result=False, validate_parameters=False, log_prints=False, retries=0)
+async def summary(run_id: str, conversation_id: str) -> State[None]:
+    """A conversation's older part, summarised. As `chat`."""
+    return await _attend()
+
+
+FLOWS = {flow.name: flow for flow in (chat, code, summary)}  # by the kind of the run
 
 
 async def _attend() -> State[None]:

@@ -47,11 +47,19 @@ class PromptFolder:
             self._read[key] = self._find(model, locale)
         return self._read[key]
 
+    def task(self, name: str, locale: Locale) -> str:
+        """What a model is asked for by a flow of ours: `tasks/NAME.LANGUAGE.md`."""
+        return self._first(f"tasks/{name}.{locale}.md")
+
     def _find(self, model: str, locale: Locale) -> str:
         names = [model, DEFAULT] if _NAME.match(model) else [DEFAULT]
+        return self._first(*(f"system/{name}.{locale}.md" for name in names))
+
+    def _first(self, *names: str) -> str:
+        """The first of these files that there is: a team's own, whatever its name, before ours."""
         for folder in (self.own, OURS):
             for name in names:
-                file = folder / "system" / f"{name}.{locale}.md" if folder is not None else None
+                file = folder / name if folder is not None else None
                 if file is not None and file.is_file():
                     return file.read_text(encoding="utf-8").strip()
         return ""

@@ -134,7 +134,8 @@ TurnEvent = Started | Token | ToolCalled | ToolReturned
 @dataclass(slots=True)
 class Transcript(Account):
     """What is known of a turn so far. Tokens are those of all its model calls. client_calls: what the client is asked
-    to run itself. dropped: messages that did not fit into the model's context."""
+    to run itself. dropped: messages that did not fit into the model's context, which has context_tokens; read_tokens:
+    of them, what the last model call read."""
 
     said: list[str] = field(default_factory=list)
     model: str | None = None
@@ -148,6 +149,8 @@ class Transcript(Account):
     tool_calls: list[ToolCallRecord] = field(default_factory=list)
     client_calls: list[Call] = field(default_factory=list)
     dropped: int = 0
+    context_tokens: int = 0
+    read_tokens: int = 0
 
     @property
     def text(self) -> str:
@@ -162,6 +165,7 @@ class Transcript(Account):
         return TOOL_ERRORS if self.tool_errors else None
 
     def add_usage(self, prompt_tokens: int, completion_tokens: int) -> None:
+        self.read_tokens = prompt_tokens
         self.prompt_tokens = (self.prompt_tokens or 0) + prompt_tokens
         self.completion_tokens = (self.completion_tokens or 0) + completion_tokens
 

@@ -145,7 +145,24 @@ class Work(Protocol[E_co, A_co]):
         ...
 
 
-def finished_run(run: OwnedRun, account: Account, status: RunStatus, error: ApiError | None, span: Span) -> FinishedRun:
+class Modelled(Protocol):
+    """What a model did for a run."""
+
+    model: str | None
+    route: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+def finished_run(
+    run: OwnedRun,
+    account: Account,
+    status: RunStatus,
+    error: ApiError | None,
+    span: Span,
+    *,
+    modelled: Modelled | None = None,
+) -> FinishedRun:
     """The row of the end of a run that says nothing in a conversation."""
     return FinishedRun(
         id=run.id,
@@ -155,10 +172,10 @@ def finished_run(run: OwnedRun, account: Account, status: RunStatus, error: ApiE
         message_id=uuid7(),
         content="",
         complete=status == "completed",
-        model=None,
-        route=None,
-        prompt_tokens=None,
-        completion_tokens=None,
+        model=modelled.model if modelled else None,
+        route=modelled.route if modelled else None,
+        prompt_tokens=modelled.prompt_tokens if modelled else None,
+        completion_tokens=modelled.completion_tokens if modelled else None,
         queue_ms=None,
         load_ms=None,
         first_token_ms=None,

@@ -198,6 +198,12 @@ class Settings(BaseSettings):
     chat_answer_tokens: int = Field(
         512, ge=16, description="Tokens kept free for an answer in the model's context, where a request names no limit."
     )
+    summary_context_share: float = Field(
+        0.6, gt=0, le=1, description="Of its model's context that a turn may read before older turns are summarised."
+    )
+    summary_kept_messages: int = Field(6, ge=0, description="Newest messages that a summary leaves as they are.")
+    summary_timeout_seconds: float = Field(300, gt=0, description="Longest making of a summary.")
+    max_concurrent_summaries: int = Field(2, ge=1, description="Summaries made at once; others wait for a later turn.")
     prompts: Path | None = Field(
         None, description="Folder of a team's own prompts, looked into before ours (flows/prompts)."
     )

@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -16,23 +17,26 @@ from db.conversations import Conversations
 from db.engine import Database
 from db.errors import DatabaseUnavailable
 from db.files import Files
+from db.records import NewRun
 from db.runs import Runs
 from db.turns import Turns
 from db.urls import database_url
 from flows.chat import Assistance
 from flows.code import CodeTools, ConversationTurns
 from flows.code_events import CodeLimits
-from flows.conduct import Conductor, RunLimits
+from flows.conduct import Conductor, Ended, RunLimits
 from flows.file_store import FileStore
 from flows.prefect_settings import client_environment
 from flows.prompting import PromptFolder
 from flows.runner import FlowRunner, RunnerConfig
 from flows.sandboxes import E2BSandboxes, connection
+from flows.summary import SummaryLimits
 from flows.tools.box import ServedTools, ToolLimits
 from flows.turn import TurnLimits
 from services_node.chat_api import batches as batch_routes
 from services_node.chat_api import chat, code, conversations, files, metrics, runs, status
 from services_node.chat_api.parts import Parts
+from services_node.chat_api.summaries import Summaries
 from stack.processes import stack_id
 from stack.secrets import Secrets
 from stack.settings import Settings
@@ -100,11 +104,27 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     )
     turns = Turns(database)
     limits = RunLimits(
-        at_once={"chat": settings.max_concurrent_turns, "code": settings.max_concurrent_code_runs},
+        at_once={
+            "chat": settings.max_concurrent_turns,
+            "code": settings.max_concurrent_code_runs,
+            "summary": settings.max_concurrent_summaries,
+        },
         flow_start_delay_seconds=settings.flow_start_delay_ms / 1000,
         record_retry_seconds=settings.record_retry_seconds,
     )
-    conductor = Conductor(turns, flow_runner, limits, metrics.observe)
+    summaries = Summaries(
+        SummaryLimits(
+            context_share=settings.summary_context_share,
+            kept_messages=settings.summary_kept_messages,
+            timeout_seconds=settings.summary_timeout_seconds,
+        )
+    )
+
+    def observe(run: NewRun, ended: Ended[Any]) -> None:
+        metrics.observe(run, ended)
+        summaries.consider(run, ended)
+
+    conductor = Conductor(turns, flow_runner, limits, observe)
     metrics.ACTIVE.set_function(lambda: conductor.active("chat"))
     metrics.ACTIVE_CODE.set_function(lambda: conductor.active("code"))
     sandboxes = E2BSandboxes(
@@ -120,7 +140,8 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     files = FileStore(settings.home, file_rows, owner_bytes=settings.owner_files_bytes)
     code_tools = CodeTools(sandboxes, files, ConversationTurns(), CodeLimits.of(settings))
     tools = served_tools(settings, secrets, code_tools)
-    return Parts(
+    prompts = PromptFolder(settings.prompts)
+    summaries.parts = parts = Parts(
         settings,
         this_stack,
         instance_id,
@@ -134,11 +155,14 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         sandboxes,
         code_tools,
         tools,
-        Assistance(models, tools, PromptFolder(settings.prompts), turn_limits(settings)),
+        prompts,
+        Assistance(models, tools, prompts, turn_limits(settings)),
+        summaries,
         file_rows,
         files,
         batches,
     )
+    return parts
 
 
 def served_tools(settings: Settings, secrets: Secrets, code: CodeTools) -> ServedTools:
@@ -183,6 +207,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
         sweeping.cancel()
         ageing.cancel()
         stopping.set()
+        await parts.summaries.stop()
         await asyncio.gather(sweeping, ageing, stop, return_exceptions=True)
         await parts.sandboxes.stop(seconds * SANDBOXES_SHARE)
         await parts.flows.stop(seconds * FLOWS_SHARE)

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator
 
 from db.records import ConversationRecord, FileRecord, MessageRecord, RunRecord, RunStatus, StepRecord
 from flows.code_told import file_url
@@ -29,7 +29,16 @@ def storable(text: str) -> str:
 
 
 Text = Annotated[str, Field(strict=True)]
-ToolName = Annotated[str, Field(strict=True, min_length=1, max_length=200)]
+
+
+def names_of_tools(value: object) -> object:
+    """True, false, or names; anything else is said in one message, not in one for each form it might have had."""
+    names = value if isinstance(value, list) else []
+    if value is not None and not isinstance(value, bool | list):
+        raise ValueError("must be true, false, or a list of tools' names")
+    if len(names) > MAX_TOOLS or not all(isinstance(name, str) and 0 < len(name) <= 200 for name in names):
+        raise ValueError(f"must be at most {MAX_TOOLS} names of tools, each of 1 to 200 characters")
+    return value
 
 
 class MessageIn(BaseModel):
@@ -56,7 +65,7 @@ class ChatRequest(BaseModel):
     model: Annotated[str, Field(strict=True, max_length=200)] | None = None
     conversation_id: uuid.UUID | None = None
     stream: StrictBool = False
-    tools: StrictBool | Annotated[list[ToolName], Field(max_length=MAX_TOOLS)] | None = None
+    tools: Annotated[bool | list[str] | None, BeforeValidator(names_of_tools)] = None
     speak: StrictBool | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
