@@ -41,11 +41,13 @@ class Caller:
     def active(self) -> int:
         return len(self._running)
 
-    def stop(self) -> None:
-        """Ends what runs, each with its reason, and takes nothing more."""
+    async def stop(self, seconds: float) -> None:
+        """Ends what runs, each with its reason, and takes nothing more. Waits for the ends, but not longer."""
         self._stopping = True
         for task in self._running:
             task.cancel()
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=seconds)
 
     async def call(self, name: str, arguments: Mapping[str, Any], call: Call) -> CallToolResult | InputRequiredResult:
         """A tool's failure is a result with `is_error`. Raises UnknownTool, and what a tool says in MCP's own words."""

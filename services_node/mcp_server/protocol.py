@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import mcp_types as types
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.server import Server
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
@@ -84,6 +85,8 @@ def build_server(
         on_completion=handlers.complete,
     )
     server.middleware.append(_arguments_as_text)
+    # What a tool that asks its client something gives it to keep comes back as it was, or not at all.
+    server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=name))
     return server
 
 
