@@ -16,6 +16,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from services_node.mcp_server.errors import Busy, ToolFailed, UnknownTool
 from services_node.mcp_server.registry import Call, Tool, ToolReply, ToolResult
 from services_node.mcp_server.results import ResultLimits, bounded, failure
+from wire.errors import ApiError
 
 log = logging.getLogger("services_node.mcp_server")
 
@@ -63,6 +64,9 @@ class Caller:
         except ToolFailed as error:
             outcome = "refused" if isinstance(error, Busy) else "failed"
             return failure(error.reason, self.limits, source=error.source)
+        except ApiError as error:  # of a service that the tool asked; its detail is meant for who asks
+            outcome = "failed"
+            return failure(error.detail, self.limits)
         except MCPError:
             outcome = "failed"
             raise
