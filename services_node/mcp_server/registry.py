@@ -44,7 +44,7 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from mcp.server.context import ServerRequestContext
 from mcp_types import (
@@ -201,8 +201,13 @@ class Prompt:
     title: str
     description: str
     arguments: type[BaseModel]
-    render: Callable[[Mapping[str, Any], Call], Awaitable[list[PromptMessage]]]
+    render: Callable[[Mapping[str, Any], Call], Awaitable[list[PromptMessage] | InputRequiredResult]]
     complete: Mapping[str, Completer] = field(default_factory=dict)
+
+    def choices(self, argument: str) -> tuple[str, ...]:
+        """The values of an argument that has only so many (a Literal)."""
+        known = self.arguments.model_fields.get(argument)
+        return tuple(str(value) for value in get_args(known.annotation)) if known and _literal(known.annotation) else ()
 
 
 class Registry:
@@ -322,20 +327,24 @@ class Registry:
             model = argument_model(function)
             wants_call = "call" in inspect.signature(function).parameters
 
-            async def render(arguments: Mapping[str, Any], call: Call) -> list[PromptMessage]:
+            async def render(arguments: Mapping[str, Any], call: Call) -> list[PromptMessage] | InputRequiredResult:
                 values = checked(model, arguments)
                 found = function(**values, call=call) if wants_call else function(**values)
                 if inspect.isawaitable(found):
                     found = await found
                 if isinstance(found, str):
                     return [PromptMessage(role="user", content=TextContent(text=found))]
-                return list(found)
+                return found if isinstance(found, InputRequiredResult) else list(found)
 
             called = name or function.__name__
             self.add_prompt(Prompt(called, title, _description(function), model, render, complete or {}))
             return function
 
         return register
+
+
+def _literal(annotation: Any) -> bool:
+    return get_origin(annotation) is Literal
 
 
 def _add(known: dict[str, Any], name: str, entry: Any) -> None:
