@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from fractions import Fraction
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from services_node.mcp_server.registry import Call, Registry
 from services_node.mcp_server.tools.calculation import calendar, measures, numbers
 from services_node.mcp_server.tools.calculation.arithmetic import Percent, Value
 from services_node.mcp_server.tools.calculation.errors import CalculationFailed
 from services_node.mcp_server.tools.calculation.grammar import Parser, Weekday
 from services_node.mcp_server.tools.calculation.measures import Measure
 from services_node.mcp_server.tools.calculation.reading import read
+from services_node.mcp_server.tools.zones import zone_of
+
+registry = Registry()
 
 MAX_CHARS = 1000
 SPELLED_OUT = {"day": "days", "week": "weeks", "month": "months", "year": "years", "decade": "decades",
@@ -32,6 +36,38 @@ class Calculation(BaseModel):
 
     def text(self) -> str:
         return f"{self.expression} = {self.result}"
+
+
+@registry.tool(
+    title="Calculator",
+    read_only=True,
+    idempotent=True,
+    timeout_seconds=5,
+    cost="cheap",
+    keywords={
+        "es": ("calcula", "calcular", "cuánto", "suma", "resta", "multiplica", "divide", "por", "entre", "más", "menos",
+               "porcentaje", "raíz", "convierte", "días", "kilómetros", "millas", "grados", "unidades", "iva"),
+        "en": ("calculate", "compute", "how much", "add", "subtract", "multiply", "divide", "times", "plus", "minus",
+               "percent", "root", "convert", "days", "miles", "units", "sum", "degrees", "math"),
+    },
+)  # fmt: skip
+async def calculate(
+    expression: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=MAX_CHARS,
+            description="As `17 * 23`, `15% of 80`, `sqrt(2)`, `5 km to miles`, `3 h + 25 min`, "
+            "`2026-11-27 + 45 days`, `days between 2026-01-01 and 2026-11-27`. log is to the base 10, ln natural; "
+            "angles are radians, or 30°.",
+        ),
+    ],
+    *,
+    call: Call,
+) -> Calculation:
+    """Calculates exactly: arithmetic, percentages, functions, unit conversions, dates. English or Spanish."""
+    zone, _ = zone_of(call.parts.settings.time_zone)
+    return evaluate(expression, datetime.now(zone).date())
 
 
 def evaluate(expression: str, today: date | None = None) -> Calculation:
@@ -75,7 +111,12 @@ def _measure_told(asked: str, found: Measure) -> Calculation:
     if symbol in SPELLED_OUT and text != "1":
         symbol = SPELLED_OUT[symbol]
     result = f"{text} {symbol}"
-    if duration and not found.asked and len(found.unit) == 1 and found.unit[0][0] in ("second", "minute", "hour", "day"):
+    if (
+        duration
+        and not found.asked
+        and len(found.unit) == 1
+        and found.unit[0][0] in ("second", "minute", "hour", "day")
+    ):
         seconds = measures.plain(found)
         result = calendar.duration_told(seconds)
         exact = isinstance(seconds, Fraction) and seconds.denominator == 1

@@ -33,12 +33,27 @@ class FetchedPage(BaseModel):
     cost="moderate",
     output=FetchedPage,
     keywords={
-        "es": ("página", "web", "url", "enlace", "sitio", "leer", "lee", "abre", "descarga", "http", "https", "artículo"),
+        "es": (
+            "página",
+            "web",
+            "url",
+            "enlace",
+            "sitio",
+            "leer",
+            "lee",
+            "abre",
+            "descarga",
+            "http",
+            "https",
+            "artículo",
+        ),
         "en": ("page", "web", "url", "link", "site", "website", "read", "open", "fetch", "http", "https", "article"),
     },
 )
 async def fetch_url(
-    url: Annotated[str, Field(max_length=MAX_URL_CHARS, description="Address of the page, as https://example.org/page")],
+    url: Annotated[
+        str, Field(max_length=MAX_URL_CHARS, description="Address of the page, as https://example.org/page")
+    ],
     *,
     call: Call,
 ) -> ToolReply:
@@ -53,9 +68,7 @@ async def fetch_url(
     note = f"\n\n[The page goes on; the first {len(page.data)} bytes were read.]" if page.cut else ""
     return ToolReply(
         content=(TextContent(text=f"{head}{found.text}{note}"),),
-        structured=FetchedPage(
-            url=page.url, media_type=page.media_type, size_bytes=len(page.data), cut=page.cut
-        ),
+        structured=FetchedPage(url=page.url, media_type=page.media_type, size_bytes=len(page.data), cut=page.cut),
         untrusted=True,
         source=page.host,
     )

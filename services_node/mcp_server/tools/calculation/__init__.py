@@ -1,4 +1,4 @@
-"""What `calculate` understands: arithmetic, units and dates, in English and Spanish, as people and small models write them.
+"""What `calculate` understands: arithmetic, units, dates, in English and Spanish, as people and small models write.
 
 `reading` turns text into tokens (numbers with either separator, dates, words of both languages as operators), `grammar`
 works them out as it reads (a Pratt parser: nothing is ever evaluated as a program), on the plain values of `numbers`,

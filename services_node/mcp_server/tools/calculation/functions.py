@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import reduce
 
 from services_node.mcp_server.tools.calculation import numbers
 from services_node.mcp_server.tools.calculation.errors import CalculationFailed
@@ -37,7 +36,8 @@ def square_root(value: Number) -> Number:
 
 def cube_root(value: Number) -> Number:
     sign = -1 if value < 0 else 1
-    return numbers.multiply(Fraction(sign), numbers.power(abs(value), Fraction(1, 3)))
+    size: Number = -value if value < 0 else value
+    return numbers.multiply(Fraction(sign), numbers.power(size, Fraction(1, 3)))
 
 
 def rounded(value: Number, digits: Number = Fraction(0)) -> Number:
@@ -108,7 +108,17 @@ def _rough(work: Callable[..., float]) -> Callable[..., Number]:
 
 
 def total(*values: Number) -> Number:
-    return reduce(numbers.add, values, Fraction(0))
+    found: Number = Fraction(0)
+    for value in values:
+        found = numbers.add(found, value)
+    return found
+
+
+def product(*values: Number) -> Number:
+    found: Number = Fraction(1)
+    for value in values:
+        found = numbers.multiply(found, value)
+    return found
 
 
 def mean(*values: Number) -> Number:
@@ -145,7 +155,7 @@ FUNCTIONS = {
     "min": Function((1, MANY), min),
     "max": Function((1, MANY), max),
     "sum": Function((1, MANY), total),
-    "product": Function((1, MANY), lambda *values: reduce(numbers.multiply, values)),
+    "product": Function((1, MANY), product),
     "mean": Function((1, MANY), mean),
     "median": Function((1, MANY), median),
     "factorial": Function((1, 1), factorial),

@@ -282,7 +282,11 @@ class Parser:
         after = self._next
         if (after.kind == "sign" and after.meaning in ("(", "[", "-")) or after.meaning == "of":
             return True
-        return (after.kind in ("number", "word") and after.meaning is None) and token.folded not in ("min", "date", "mod")
+        return (after.kind in ("number", "word") and after.meaning is None) and token.folded not in (
+            "min",
+            "date",
+            "mod",
+        )
 
     def _called(self, name: str) -> Value:
         if name == "frac":
@@ -352,7 +356,7 @@ class Parser:
             return None
         while True:
             start = self._at
-            if self._take("/") or self._next.folded in ("por", "per") and self._take("*", "/"):
+            if self._take("/") or (self._next.folded in ("por", "per") and self._take("*", "/")):
                 sign = -1
             elif self._take("*"):
                 sign = 1

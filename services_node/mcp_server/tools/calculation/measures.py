@@ -57,7 +57,7 @@ def unit_named(word: str) -> Powers | None:
     for form in (word, _folded(word)):
         try:
             known = _registry().get_name(form)
-        except Exception:  # Pint's own tree of errors: what it does not know is no unit
+        except Exception:  # noqa: S112 - Pint's own tree of errors: what it does not know is no unit
             continue
         if known and "delta" not in known:
             return ((str(known), 1),)
@@ -110,7 +110,9 @@ def is_time(measure: Measure) -> bool:
 def convert(measure: Measure, unit: Powers) -> Measure:
     """The same in another unit. Raises CalculationFailed when they do not measure the same."""
     if dimension(measure.unit) != dimension(unit):
-        raise CalculationFailed(f"{symbol(measure.unit)} cannot be converted to {symbol(unit)}: they measure different things.")
+        raise CalculationFailed(
+            f"{symbol(measure.unit)} cannot be converted to {symbol(unit)}: they measure different things."
+        )
     magnitude = measure.magnitude
     if _temperature(measure.unit) or _temperature(unit):
         kelvin = numbers.multiply(numbers.add(magnitude, _zero(measure.unit)), factor(measure.unit))

@@ -169,10 +169,8 @@ def _terminating(value: Fraction) -> str | None:
 def _rough_text(value: Number) -> str:
     with localcontext() as context:
         context.prec = ROUGH_DIGITS
-        if isinstance(value, float):
-            decimal = +Decimal(value)
-        else:
-            decimal = Decimal(value.numerator) / Decimal(value.denominator)
+        fraction = Fraction(value)
+        decimal = Decimal(fraction.numerator) / Decimal(fraction.denominator)
     if decimal == 0:
         return "0"
     if -6 <= decimal.adjusted() < 15:

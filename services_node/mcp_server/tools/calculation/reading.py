@@ -48,7 +48,8 @@ _SIGNS = str.maketrans({
     "‰": "/1000", "μ": "µ",
 })  # fmt: skip
 _LATEX = (
-    (r"\\(times|cdot|ast)(?![a-zA-Z])", "*"), (r"\\div(?![a-zA-Z])", "/"), (r"\\(left|right|displaystyle)(?![a-zA-Z])", ""),
+    (r"\\(times|cdot|ast)(?![a-zA-Z])", "*"),
+    (r"\\div(?![a-zA-Z])", "/"), (r"\\(left|right|displaystyle)(?![a-zA-Z])", ""),
     (r"\\[,;:! ]|~", " "), (r"\\[()\[\]]", " "), (r"\\%", "%"), (r"\\[dt]?frac", " frac "), (r"\\(text|mathrm)", " "),
     (r"\^\{?\\circ\}?", "°"), (r"\\([a-zA-Z]+)", r" \1 "), (r"\{", "("), (r"\}", ")"),
 )  # fmt: skip
@@ -69,7 +70,7 @@ _ES_GROUPS = re.compile(r"\d{1,3}(\.\d{3})+")
 _EITHER = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")
 _CALLED = {phrase[-1] for phrase in FUNCTION_PHRASES}
 _LISTED = frozenset(
-    "sum suma max maximum maximo min minimum minimo mean average media promedio median mediana gcd mcd lcm mcm product "
+    "sum suma max maximum maximo min minimum minimo mean average media promedio median mediana gcd mcd lcm mcm product "  # noqa: SIM905
     "producto".split()
 )
 
@@ -220,7 +221,7 @@ def _dated(tokens: list[Token]) -> list[Token]:
 
 
 def _date_at(tokens: list[Token], start: int) -> tuple[Token, int] | None:
-    ahead = [token for token in tokens[start : start + 6]]
+    ahead = tokens[start : start + 6]
     kept = [
         (index, token)
         for index, token in enumerate(ahead)

@@ -35,7 +35,8 @@ _PHRASES = {
     "que dia de la semana es el, que dia es, que dia fue, que dia sera, que dia cae, que dia es el, que dia cae el",
     "what percent": "what percent, what percentage, que porcentaje, que tanto por ciento",
     "how many": "how many, how much, cuantos, cuantas, cuanto, a cuantos, a cuantas",
-    "is": "is, are, are in, are there, are there in, is in, equals, son, es, equivale a, equivalen a, hay en, hay, tiene, tienen",
+    "is": "is, are, are in, are there, are there in, is in, equals, son, es, "
+    "equivale a, equivalen a, hay en, hay, tiene, tienen",
     "degC": "degrees celsius, degree celsius, degrees c, deg c, grados celsius, grado celsius, grados centigrados, "
     "centigrados, grados c, celsius, c",
     "degF": "degrees fahrenheit, degree fahrenheit, degrees f, deg f, grados fahrenheit, grado fahrenheit, grados f, "
@@ -68,7 +69,7 @@ FUNCTION_PHRASES = {tuple(phrase.split()): name for phrase, name in FUNCTION_WOR
 NUMBER_WORDS = {
     word: number
     for number, words in enumerate(
-        "zero cero,uno,two dos,three tres,four cuatro,five cinco,six seis,seven siete,eight ocho,nine nueve,ten diez,"
+        "zero cero,uno,two dos,three tres,four cuatro,five cinco,six seis,seven siete,eight ocho,nine nueve,ten diez,"  # noqa: SIM905
         "eleven once,twelve doce,thirteen trece,fourteen catorce,fifteen quince,sixteen dieciseis,"
         "seventeen diecisiete,eighteen dieciocho,nineteen diecinueve,twenty veinte".split(",")
     )
@@ -82,7 +83,7 @@ SCALES = {"thousand": 10**3, "mil": 10**3, "million": 10**6, "millions": 10**6, 
 MONTHS = {
     name: number
     for number, names in enumerate(
-        "january jan enero,february feb febrero,march mar marzo,april apr abril,may mayo,june jun junio,"
+        "january jan enero,february feb febrero,march mar marzo,april apr abril,may mayo,june jun junio,"  # noqa: SIM905
         "july jul julio,august aug agosto,september sep sept septiembre setiembre,october oct octubre,"
         "november nov noviembre,december dec diciembre".split(","),
         1,
