@@ -65,8 +65,8 @@ _TOKEN = re.compile(
     r"|(?P<sign>\*\*|//|->|[-+*/%^()\[\],;!])"
     r"|(?P<space>\s+)"
 )
-_EN_GROUPS = re.compile(r"\d{1,3}(,\d{3})+")
-_ES_GROUPS = re.compile(r"\d{1,3}(\.\d{3})+")
+_EN_GROUPS = re.compile(r"[1-9]\d{0,2}(,\d{3})+")
+_ES_GROUPS = re.compile(r"[1-9]\d{0,2}(\.\d{3})+")
 _EITHER = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")
 _CALLED = {phrase[-1] for phrase in FUNCTION_PHRASES}
 _LISTED = frozenset(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Set
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
@@ -14,6 +15,7 @@ Refusal = Callable[[Address], str | None]  # why an address may not be asked, or
 
 MAX_URL_CHARS = 2048
 PORTS = {"http": 80, "https": 443}
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:(?!\d)")  # `example.org:80` has none
 
 _REFUSED_V4 = tuple(
     (ip_network(network), why)
@@ -74,19 +76,23 @@ def checked_url(text: str, ports: Set[int]) -> httpx.URL:
     given = text.strip().strip("<>")
     if not given or len(given) > MAX_URL_CHARS:
         raise ToolFailed(f"Give one URL, as `https://example.org/page`, of at most {MAX_URL_CHARS} characters.")
-    if "://" not in given:
+    if not _SCHEME.match(given):
         given = f"https://{given}"
     try:
         url = httpx.URL(given)
-        host = url.raw_host.decode("ascii")
     except (httpx.InvalidURL, ValueError):
         raise ToolFailed(f"`{given[:200]}` is not a URL. Give one as `https://example.org/page`.") from None
+    return checked(url, ports)
+
+
+def checked(url: httpx.URL, ports: Set[int]) -> httpx.URL:
+    """The same URL without its fragment. Raises ToolFailed for one that may not be asked."""
     if url.scheme not in PORTS:
         raise ToolFailed(f"Only http and https are fetched, not `{url.scheme[:20]}`.")
     if url.userinfo:
         raise ToolFailed("A URL with a user name or password in it is not fetched. Leave them out.")
-    if not host:
-        raise ToolFailed(f"`{given[:200]}` names no host. Give a URL as `https://example.org/page`.")
+    if not url.raw_host:
+        raise ToolFailed(f"`{str(url)[:200]}` names no host. Give a URL as `https://example.org/page`.")
     port = url.port or PORTS[url.scheme]
     if port not in ports:
         allowed = ", ".join(str(one) for one in sorted(ports))

@@ -12,7 +12,7 @@ import httpcore
 import httpx
 
 from services_node.mcp_server.errors import ToolFailed
-from services_node.mcp_server.tools.fetching.addresses import Refusal, checked_url, refused
+from services_node.mcp_server.tools.fetching.addresses import Refusal, checked, checked_url, refused
 from services_node.mcp_server.tools.fetching.connection import CheckedBackend
 
 USER_AGENT = "Capibara6/0.1 (fetch_url: reads one page for a person who asked)"
@@ -81,10 +81,10 @@ class Fetcher:
 
     def _next(self, url: httpx.URL, location: str) -> httpx.URL:
         try:
-            following = str(url.join(location))
+            following = url.join(location)
         except (httpx.InvalidURL, ValueError):
             raise ToolFailed(f"`{url.host}` redirects to something that is not a URL.") from None
-        return checked_url(following, self._limits.ports)
+        return checked(following, self._limits.ports)
 
     async def _read(self, reply: httpcore.Response, url: httpx.URL, said: dict[str, str]) -> Fetched:
         if not 200 <= reply.status < 300:
