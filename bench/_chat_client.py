@@ -2,9 +2,9 @@
 
     python -m bench._chat_client < PLAN      (a JSON object with the fields of `Plan`)
 
-As `bench._stream_client`, a process of its own without an HTTP library. The chats ask `asks` times each: all at the same
-moment, again when all have been answered and a while has passed (`together`); or each for itself, after pauses of about
-`pause_seconds`.
+As `bench._stream_client`, a process of its own without an HTTP library. The chats ask `asks` times each: all at the
+same moment, again when all have been answered and a while has passed (`together`); or each for itself, after pauses of
+about `pause_seconds`.
 """
 
 from __future__ import annotations

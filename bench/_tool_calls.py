@@ -62,10 +62,7 @@ async def tool_calls(stack: ChatStack, times: int) -> dict[str, Any]:
         async with sdk(url, "2026-07-28") as modern, sdk(url, "2025-11-25") as legacy, standing_run(stack) as run:
             for name, arguments in CALLS.items():
                 acts = acts_of(tools[name], arguments, call, client, run.steps)
-                acts |= {
-                    "sdk_2026_07_28": lambda name=name, given=arguments: answered(modern.call_tool(name, dict(given))),
-                    "sdk_2025_11_25": lambda name=name, given=arguments: answered(legacy.call_tool(name, dict(given))),
-                }
+                acts |= {"sdk_2026_07_28": by_sdk(modern, name), "sdk_2025_11_25": by_sdk(legacy, name)}
                 told[name] = figures(await measure(acts, times))
             asked = len(CALLS) * (times + WARM_UP)
             told["recorded_tasks"] = {"asked": asked, "in_prefect": await run.tasks(asked)}
@@ -88,10 +85,13 @@ def acts_of(tool: Tool, arguments: Mapping[str, Any], call: Call, client: McpCli
     }
 
 
-async def answered(asked: Awaitable[Any]) -> None:
-    result = await asked
-    if result.is_error:
-        raise RuntimeError(f"a tool failed: {result.content}")
+def by_sdk(client: Client, name: str) -> Act:
+    async def called() -> None:
+        result = await client.call_tool(name, dict(CALLS[name]))
+        if result.is_error:
+            raise RuntimeError(f"{name} failed: {result.content}")
+
+    return called
 
 
 def figures(taken: Mapping[str, list[float]]) -> dict[str, Any]:

@@ -45,14 +45,16 @@ PAUSE_SECONDS = 2.0  # between a chat's answer and its next question, on average
 SWITCH_SECONDS = 0.0005  # as services_node.chat_api.__main__
 CATCH_UP_SECONDS = 180.0
 WARM_UP_ASKS = 3
+ASK_SECONDS = 900.0
 SMALL = {"model": "stub", "messages": [{"role": "user", "content": WITH_TOOLS}]}
 
 
 def ask(plan: Plan) -> dict[str, Any]:
     """One run of the client. Raises RuntimeError when an answer was wrong."""
     command = [sys.executable, "-m", "bench._chat_client"]
+    told_plan = json.dumps(asdict(plan))
     done = subprocess.run(
-        command, cwd=REPOSITORY, input=json.dumps(asdict(plan)), capture_output=True, text=True, timeout=900
+        command, cwd=REPOSITORY, input=told_plan, capture_output=True, text=True, timeout=ASK_SECONDS, check=False
     )
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
