@@ -223,7 +223,41 @@ class Settings(BaseSettings):
         30 * 86_400, gt=0, description="Files older than this are removed, uploaded ones and those of runs."
     )
 
-    @field_validator("home", "topology", "catalogue", "routing_texts")
+    # services: the MCP server
+    mcp_concurrent_calls: int = Field(32, ge=1, description="Tool calls at once (a tool error beyond).")
+    mcp_result_chars: int = Field(20_000, gt=0, description="Text of a tool's result, in characters (cut beyond).")
+    mcp_result_binary_bytes: int = Field(
+        1_000_000, gt=0, description="An image, sound or file inside a tool's result (named and left out beyond)."
+    )
+    mcp_resource_bytes: int = Field(2**20, gt=0, description="What reading a resource gives (text is cut beyond).")
+    mcp_read_seconds: float = Field(
+        15, gt=0, description="Longest reading or listing of resources, rendering of a prompt, completion."
+    )
+    mcp_cleanup_seconds: float = Field(
+        5, gt=0, description="What a tool that is cancelled or out of time may use to clean up before it is left alone."
+    )
+    mcp_page_items: int = Field(100, ge=1, description="Tools, resources or prompts in one page of a list.")
+    mcp_sessions: int = Field(
+        256, ge=1, description="Sessions of MCP 2025-11-25 at once; beyond, the one idle for longest is ended."
+    )
+    mcp_session_idle_seconds: float = Field(900, gt=0, description="A session without requests is ended after this.")
+    mcp_subscriptions: int = Field(64, ge=1, description="Streams of changes (2026-07-28) open at once.")
+    mcp_allowed_origins: str = Field(
+        "",
+        description="Origins (`https://host` or `https://host:*`, comma-separated) whose pages may call MCP, and under "
+        "whose hosts it may be called, beside loopback and the nodes' own addresses.",
+    )
+    mcp_servers: Path | None = Field(
+        None, description="TOML file of other MCP servers whose tools are offered too (docs/mcp.md); unset: none."
+    )
+    mcp_external_refresh_seconds: float = Field(
+        60, gt=0, description="How often other servers are asked for their tools, and one that is away is tried again."
+    )
+    mcp_external_connect_seconds: float = Field(
+        10, gt=0, description="Longest connecting to one, and listing its tools."
+    )
+
+    @field_validator("home", "topology", "catalogue", "routing_texts", "mcp_servers")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None

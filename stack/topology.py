@@ -68,13 +68,19 @@ SERVICES: tuple[Service, ...] = (
         "flow-worker", "services", 4201, "services", ("-m", "flows.worker"), None,
         after=("prefect-server",), stop_seconds=20, only_loopback=True,
     ),
+    Service(
+        "mcp-server", "services", 5003, "services", ("-m", "services_node.mcp_server"), "/health/ready",
+        url_name="MCP",
+    ),
+    Service(
+        "smart-mcp", "services", 5010, "services", ("-m", "services_node.smart_mcp"), "/health/ready",
+        after=("mcp-server",), url_name="SMART_MCP",
+    ),
 )  # fmt: skip
 
 # Ports that design.md §1 fixes for services that are not built yet: `env` prints their addresses already.
 PLANNED_URLS: dict[str, tuple[NodeName, int]] = {
     "TTS": ("services", 5002),
-    "MCP": ("services", 5003),
-    "SMART_MCP": ("services", 5010),
     "N8N": ("services", 5678),
     "FRONTEND": ("frontend", 8080),
 }

@@ -63,7 +63,8 @@ def test_a_service_that_would_wait_for_one_left_out_is_left_out_too(tmp_path: Pa
     services = load_topology(Settings(home=tmp_path)).local_services()
     names = {service.name for service in services}
     assert names - {one.name for one in remaining(services, {"prefect-server"})} == {"prefect-server", "flow-worker"}
-    assert {one.name for one in remaining(services, {"postgres"})} == {"model-server", "sandbox-gateway"}
+    left = {one.name for one in remaining(services, {"postgres"})}
+    assert left == {"model-server", "sandbox-gateway", "mcp-server", "smart-mcp"}
     assert remaining(services, set()) == list(services)
 
 
