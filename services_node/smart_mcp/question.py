@@ -15,7 +15,7 @@ _QUOTED = re.compile(r"«[^»]*»|“[^”]*”|\"[^\"]*\"")
 _ISO_DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
 
 # Wants an explanation or a text, and nothing done: at the beginning of a clause.
-_LEAD = r"(?:^|[.!?:;,\n])\W*(?:(?:so|y|and|pues|please|por favor|can you|could you|puedes|me puedes) )?"
+_LEAD = r"(?:^|[.!?:;,\n])\W{0,8}(?:(?:so|y|and|pues|please|por favor|can you|could you|puedes|me puedes) )?"
 _about = any_of(
     rf"{_LEAD}(?:que (?:es|son|significa\w*|quieren? decir)\b(?! hoy)|para que sirve|por que)",
     rf"{_LEAD}(?:no entiendo|es una estafa)",

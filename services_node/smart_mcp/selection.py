@@ -47,6 +47,9 @@ SERVES: Mapping[Want, Callable[[Descriptor], bool]] = {
 }
 
 
+Likeness = Callable[[Descriptor], float]
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     tool: Descriptor
@@ -68,11 +71,11 @@ class Index:
         *,
         limit: int,
         allowed: Collection[str] | None = None,
-        likeness: Mapping[str, float] | None = None,
+        likeness: Likeness | None = None,
     ) -> list[Chosen]:
         """The tools that the query needs, the surest first, at most `limit`; none for what needs none.
 
-        allowed: names that may be offered; None: all. likeness: cosine of the query to each tool, where it is known.
+        allowed: names that may be offered; None: all. likeness: cosine of the query to a tool, where it is known.
         """
         text = folded(looked_at(query))
         asked = Question.of(text)
@@ -85,7 +88,7 @@ class Index:
             served = self._served[tool.name]
             signal = max((shown.get(want, 0.0) for want in served), default=0.0)
             word = self._words(tool, words) * (ABOUT if asked.about else 1.0)
-            meaning = _meaning((likeness or {}).get(tool.name, 0.0)) if signal or word else 0.0
+            meaning = _meaning(likeness(tool)) if likeness is not None and (signal or word) else 0.0
             score = signal + word + meaning
             if score >= (ENOUGH if served else UNSIGNALLED):
                 chosen.append(Chosen(tool, round(score, 3)))
