@@ -54,11 +54,11 @@ class Catalogue:
 
     async def keep(self) -> None:
         """Refreshes for ever; ended by being cancelled."""
-        retry = FIRST_RETRY_SECONDS
+        retry = first = min(FIRST_RETRY_SECONDS, self._refresh_seconds)
         while True:
             try:
                 await self.refresh()
-                retry = FIRST_RETRY_SECONDS
+                retry = first
                 await asyncio.sleep(self._refresh_seconds)
             except Exception as error:  # whatever it was: what is held stays, and it is asked again
                 if not self.state.startswith(AWAY):  # said once

@@ -24,7 +24,7 @@ NAME = 0.7  # all words of its name
 DESCRIPTION = 0.3  # at most, by the share of the question's telling words that stand in it
 ABOUT = 0.4  # what words count for in a question that wants an explanation or a text
 MEANING = 0.8  # at most, by likeness of embeddings
-UNSIGNALLED = 0.6  # enough for a tool that no signal knows: an external server's
+UNSIGNALLED = 0.5  # enough for a tool that no signal knows: an external server's
 LIKENESS_FROM, LIKENESS_TO = 0.3, 0.6  # cosines that count for nothing and for all of MEANING
 
 
