@@ -7,8 +7,10 @@ from collections import ChainMap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI
+from mcp.server.lowlevel.server import Server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from starlette.routing import Route
 
@@ -44,6 +46,9 @@ class Service:
     external: ExternalServers
     endpoint: McpEndpoint
     listen: ListenHandler
+    bus: InMemorySubscriptionBus
+    server: Server[Any]
+    contexts: rest.Contexts
 
 
 def create_app(settings: Settings, secrets: Secrets | None) -> FastAPI:
@@ -51,7 +56,9 @@ def create_app(settings: Settings, secrets: Secrets | None) -> FastAPI:
     return application(settings, secrets, product_registry())
 
 
-def application(settings: Settings, secrets: Secrets | None, registry: Registry) -> FastAPI:
+def application(
+    settings: Settings, secrets: Secrets | None, registry: Registry, contexts: rest.Contexts | None = None
+) -> FastAPI:
     """The same with another registry: what the tests of the protocol itself serve."""
     parts = make_parts(settings, secrets)
     bus = InMemorySubscriptionBus()
@@ -64,8 +71,9 @@ def application(settings: Settings, secrets: Secrets | None, registry: Registry)
     endpoint = McpEndpoint(server, settings)
 
     app = FastAPI(title="Capibara6 MCP", version="0.1.0", lifespan=_life, redoc_url=None)
-    app.state.service = Service(parts, offer, caller, external, endpoint, listen)
-    app.state.mcp = server
+    app.state.service = Service(
+        parts, offer, caller, external, endpoint, listen, bus, server, contexts or rest.NoContexts()
+    )
     app.router.routes.append(Route(PATH, endpoint=endpoint))
     app.include_router(rest.router)
     app.add_middleware(Doorkeeper, admission=admission(settings, parts.topology))
@@ -103,13 +111,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
 async def _stop(service: Service, stopping: asyncio.Event) -> None:
     """At the first stop signal, before the server waits for its open streams: they end with a reason."""
     await stopping.wait()
-    service.caller.stop()
     service.listen.close()
-    async with asyncio.timeout(LAST_WORDS_SECONDS) as words:
-        try:
-            while service.caller.active:
-                await asyncio.sleep(0.01)
-        except asyncio.CancelledError:
-            if not words.expired() and words.when() is None:
-                raise
+    await service.caller.stop(LAST_WORDS_SECONDS)
+    await asyncio.sleep(0)  # the answers of what was ended are written before their streams are closed
     await service.endpoint.close_sessions()

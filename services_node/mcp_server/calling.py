@@ -16,6 +16,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from services_node.mcp_server.errors import Busy, ToolFailed, UnknownTool
 from services_node.mcp_server.registry import Call, Tool, ToolReply, ToolResult
 from services_node.mcp_server.results import ResultLimits, bounded, failure
+from wire.errors import ApiError
 
 log = logging.getLogger("services_node.mcp_server")
 
@@ -41,11 +42,13 @@ class Caller:
     def active(self) -> int:
         return len(self._running)
 
-    def stop(self) -> None:
-        """Ends what runs, each with its reason, and takes nothing more."""
+    async def stop(self, seconds: float) -> None:
+        """Ends what runs, each with its reason, and takes nothing more. Waits for the ends, but not longer."""
         self._stopping = True
         for task in self._running:
             task.cancel()
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=seconds)
 
     async def call(self, name: str, arguments: Mapping[str, Any], call: Call) -> CallToolResult | InputRequiredResult:
         """A tool's failure is a result with `is_error`. Raises UnknownTool, and what a tool says in MCP's own words."""
@@ -61,6 +64,9 @@ class Caller:
         except ToolFailed as error:
             outcome = "refused" if isinstance(error, Busy) else "failed"
             return failure(error.reason, self.limits, source=error.source)
+        except ApiError as error:  # of a service that the tool asked; its detail is meant for who asks
+            outcome = "failed"
+            return failure(error.detail, self.limits)
         except MCPError:
             outcome = "failed"
             raise

@@ -78,6 +78,9 @@ class McpEndpoint:
         context = current()
         scope["route"] = _ROUTE
         scope[SCOPE_CONTEXT] = context
+        # RFC 9110 §5.5: the space around a value is no part of it; the HTTP parser leaves what follows it, and the
+        # protocol compares values with the body's.
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         # The SDK answers 404 to a session that another user opened.
         scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=context.principal.name, scopes=[]))
         if _opens_session(scope) and self.sessions >= self._most:

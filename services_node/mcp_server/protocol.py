@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import uuid
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from typing import Any, TypeVar
 import mcp_types as types
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.server import Server
+from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
 from mcp.server.subscriptions import ListenHandler
 from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
@@ -30,7 +32,10 @@ from services_node.mcp_server.parts import Parts
 from services_node.mcp_server.registry import Call, Contents, Locale, Prompt, Registry, Resource, Tool
 from services_node.mcp_server.results import UNTRUSTED_META, clean, cut, failure
 from wire.context import RequestContext, current, enter
+from wire.errors import ApiError
 from wire.trace import TraceContext
+
+log = logging.getLogger("services_node.mcp_server")
 
 SCOPE_CONTEXT = "capibara6.context"
 CONVERSATION_META, LOCALE_META = "capibara6/conversation_id", "capibara6/locale"
@@ -84,6 +89,8 @@ def build_server(
         on_completion=handlers.complete,
     )
     server.middleware.append(_arguments_as_text)
+    # What a tool that asks its client something gives it to keep comes back as it was, or not at all.
+    server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=name))
     return server
 
 
@@ -283,11 +290,21 @@ class _Handlers:
         raise UnknownResource(f"Resource not found: {uri[:URI_CHARS]}")
 
     async def _within(self, work: Awaitable[Answer], name: str) -> Answer:
+        """Within the time limit. Raises CallError, or MCPError for what nobody foresaw, without its insides: in one of
+        the two eras the SDK would tell them.
+        """
         try:
             async with asyncio.timeout(self._settings.mcp_read_seconds):
                 return await work
+        except (CallError, MCPError):
+            raise
         except TimeoutError:
             raise ToolFailed(f"{name} took longer than {self._settings.mcp_read_seconds:g} seconds") from None
+        except ApiError as error:
+            raise (UnknownResource if error.status == 404 else ToolFailed)(error.detail) from None
+        except Exception:
+            log.exception("unexpected failure", extra={"what": name})
+            raise MCPError(types.INTERNAL_ERROR, f"{name} failed unexpectedly (run {current().run_id})") from None
 
 
 def descriptor(tool: Tool) -> types.Tool:

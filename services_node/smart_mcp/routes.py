@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, field_validator
@@ -90,7 +91,7 @@ async def analyze(asked: AnalyzeRequest, request: Request) -> AnalyzeReply:
     query = checked(asked.query, parts)
     needed = contexts.needs(query, parts.catalogue.contexts)
     result = await _reckoned(parts, needed.expression) if needed.expression is not None else None
-    prompt, added = contexts.augmented(query, needed, datetime.now().astimezone(), result)
+    prompt, added = contexts.augmented(query, needed, datetime.now(ZoneInfo(parts.settings.time_zone)), result)
     return AnalyzeReply(needs_context=added > 0, original_query=query, augmented_prompt=prompt, contexts_added=added)
 
 
