@@ -25,6 +25,7 @@ PORTS = {
     "sandbox-gateway": 8086,
     "chat-api": 5000,
     "flow-worker": 4201,
+    "mcp-server": 5003,
 }
 COMMANDS = {
     "postgres": ["-m", "db.embedded"],
@@ -33,6 +34,7 @@ COMMANDS = {
     "sandbox-gateway": [str(REPOSITORY / "tests" / "integration" / "fake_sandboxes.py")],
     "chat-api": ["-m", "services_node.chat_api"],
     "flow-worker": ["-m", "flows.worker"],
+    "mcp-server": ["-m", "services_node.mcp_server"],
 }
 
 FAKES = ("model-server", "sandbox-gateway")  # programs of the tests, which are told their port

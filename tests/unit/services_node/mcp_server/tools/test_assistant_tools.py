@@ -43,7 +43,7 @@ STORY = {
 
 MODELS = [
     {"id": "phi4_fast", "object": "model", "status": "loaded", "description": "General questions", "parent": None,
-     "capabilities": {"vision": False, "tools": True, "tool_calls": "guided"}, "max_model_len": 4096},
+     "capabilities": {"vision": False, "tools": True, "tool_calls": "guided"}},
     {"id": "qwen_coder", "status": "available"},
 ]  # fmt: skip
 
@@ -67,9 +67,7 @@ class ChatApi:
             Route("/api/code/run/stream", self.run_code, methods=["POST"]),
             Route("/api/runs/{id}", self.run),
             Route("/api/runs", lambda request: self.told(request, {"runs": [STORY], "next_cursor": "more"})),
-            Route(
-                "/api/models", lambda request: self.told(request, {"data": [{"id": "phi4_fast", "status": "loaded"}]})
-            ),
+            Route("/api/models", lambda request: self.told(request, {"data": MODELS})),
             Route(
                 "/api/flows", lambda request: self.told(request, {"flows": [{"name": "code-batch"}, {"name": "chat"}]})
             ),
@@ -296,7 +294,7 @@ async def test_earlier_conversations_are_found_by_words(api: ChatApi, call: Call
 
 async def test_models_are_listed(call: Call) -> None:
     assert (await used("list_models", {}, call)).structured.text().splitlines() == [
-        "- phi4_fast (loaded): description: General questions; capabilities: tools, tool_calls guided; max model len: 4096",
+        "- phi4_fast (loaded): description: General questions; capabilities: tools, tool_calls guided",
         "- qwen_coder (available)",
     ]
 
