@@ -166,3 +166,27 @@ async def test_contexts_are_offered_to_older_clients(rest: httpx.AsyncClient) ->
     told = (await rest.post("/augment", json={"prompt": "¿Quién eres?"})).json()
     assert told["contexts_used"] == ["company_info"] and told["augmented_prompt"].endswith("¿Quién eres?")
     assert (await rest.get("/context/..%2Fsecrets")).status_code == 404
+
+
+async def test_earlier_conversations_are_found_by_their_words(mcp: str, api: httpx.AsyncClient) -> None:
+    await api.post("/api/chat", json={"message": "Hablemos de los ornitorrincos australianos"})
+    found = await used(mcp, "search_conversations", query="ornitorrinco")
+    assert not found.is_error, words(found)
+    assert "ornitorrincos" in found.structured_content["results"][0]["snippet"].lower().replace("«", "")
+    assert not (await used(mcp, "search_conversations", query="xilofonista")).structured_content["results"]
+
+
+async def test_a_flow_is_started_and_told_until_it_is_done(mcp: str) -> None:
+    unknown = await used(mcp, "start_flow", flow="nothing", parameters={})
+    assert unknown.is_error and "chat" in words(unknown) and "code" in words(unknown)
+    wrong = await used(mcp, "start_flow", flow="code", parameters={"code": 5})
+    assert wrong.is_error and "code" in words(wrong)
+    started = await used(mcp, "start_flow", flow="code", parameters={"code": "print(6 * 7)"})
+    assert not started.is_error, words(started)
+    run_id = started.structured_content["run_id"]
+
+    async def finished() -> bool:
+        return bool((await used(mcp, "flow_status", run_id=run_id)).structured_content["finished"])
+
+    await until(finished, 30, "the flow is done")
+    assert (await used(mcp, "flow_status", run_id=run_id)).structured_content["status"] == "completed"

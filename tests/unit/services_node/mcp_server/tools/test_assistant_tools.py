@@ -274,7 +274,7 @@ async def test_a_flow_is_started_once_however_often_a_run_says_so(api: ChatApi, 
 
 @pytest.mark.parametrize("flow", ["nothing", "../runs/x/cancel?", "code-batch/../chat"])
 async def test_a_flow_that_is_not_there_is_refused_with_those_that_are(api: ChatApi, call: Call, flow: str) -> None:
-    with pytest.raises(ToolFailed, match="There are: code-batch, chat"):
+    with pytest.raises(ToolFailed, match=r"There are:\n- code-batch\n- chat"):
         await used("start_flow", {"flow": flow, "parameters": {}}, call)
     assert all(request.method == "GET" for request in api.asked)
 
