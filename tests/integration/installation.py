@@ -27,7 +27,6 @@ PORTS = {
     "mcp-server": 5003,
     "smart-mcp": 5010,
     "flow-worker": 4201,
-    "mcp-server": 5003,
 }
 COMMANDS = {
     "postgres": ["-m", "db.embedded"],
@@ -38,7 +37,6 @@ COMMANDS = {
     "mcp-server": ["-m", "services_node.mcp_server"],
     "smart-mcp": ["-m", "services_node.smart_mcp"],
     "flow-worker": ["-m", "flows.worker"],
-    "mcp-server": ["-m", "services_node.mcp_server"],
 }
 
 FAKES = ("model-server", "sandbox-gateway")  # programs of the tests, which are told their port
