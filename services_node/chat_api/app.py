@@ -42,6 +42,7 @@ log = logging.getLogger("services_node.chat_api")
 
 SERVICE = "chat-api"
 PRINCIPALS = {"frontend", "n8n", "operator", "services"}
+ACTING = {"services"}  # the MCP servers ask for those who ask them
 SWEEP_RETRY_SECONDS = 2.0
 FILE_SWEEP_SECONDS = 3600.0
 # Of the time a stop may take: the turns' part, then the flow runs'. What is left closes connections.
@@ -67,6 +68,7 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
         settings=settings,
         secrets=secrets,
         allowed=PRINCIPALS,
+        acting_for=ACTING,
         readiness=readiness,
         open_paths=("/health", "/api/health"),
         larger_bodies={"/api/files": settings.max_file_bytes + FORM_BYTES},

@@ -82,7 +82,7 @@ def begin_at(parts: Parts, asked: ChatRequest, place: Place, *, streaming: bool,
         instance_id=parts.instance_id,
         requested_model=asked.model or None,
         messages=tuple(NewMessage(uuid7(), message.role, message.content) for message in written),
-        parent_id=getattr(context, "parent_run_id", None),
+        parent_id=context.parent_run_id,
         replaces=place.replaces,
         queued=queued,
     )

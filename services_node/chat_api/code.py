@@ -105,6 +105,7 @@ async def _begin(parts: Parts, asked: CodeRunRequest, *, streaming: bool) -> Act
         instance_id=parts.instance_id,
         requested_model=None,
         messages=(),
+        parent_id=context.parent_run_id,
     )
     work = CodeWork(request, parts.code, lambda: parts.conductor.written(context.run_id))
     return parts.conductor.begin(work, run, streaming=streaming)
