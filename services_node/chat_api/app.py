@@ -16,6 +16,7 @@ from db.conversations import Conversations
 from db.engine import Database
 from db.errors import DatabaseUnavailable
 from db.files import Files
+from db.queued import QueuedRuns
 from db.runs import Runs
 from db.turns import Turns
 from db.urls import database_url
@@ -26,8 +27,7 @@ from flows.file_store import FileStore
 from flows.prefect_settings import client_environment
 from flows.runner import FlowRunner, RunnerConfig
 from flows.sandboxes import E2BSandboxes, connection
-from services_node.chat_api import batches as batch_routes
-from services_node.chat_api import chat, code, conversations, files, metrics, runs, status
+from services_node.chat_api import chat, code, conversations, files, metrics, offered_flows, runs, status
 from services_node.chat_api.parts import Parts
 from stack.processes import stack_id
 from stack.secrets import Secrets
@@ -56,7 +56,7 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
     parts = make_parts(settings, secrets)
     app = FastAPI(title="Capibara6 chat", version="0.1.0", lifespan=_life, redoc_url=None)
     app.state.parts = parts
-    for routes in (batch_routes, chat, code, conversations, files, runs, status):
+    for routes in (chat, code, conversations, files, offered_flows, runs, status):
         app.include_router(routes.router)
 
     async def readiness() -> Readiness:
@@ -130,6 +130,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         file_rows,
         files,
         batches,
+        QueuedRuns(database),
     )
 
 
