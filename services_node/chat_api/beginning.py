@@ -7,13 +7,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from db.forks import no_message
-from db.records import NewMessage, NewRun
-from flows.turn import ChatMessage, ChatWork, TurnRequest
-from services_node.chat_api.asking import check_available, earlier_messages, new_messages, prompt, title
+from db.records import History, NewMessage, NewRun
+from flows.chat import ChatWork
+from flows.prompting import language_of
+from flows.tools.policy import RUN_PYTHON
+from flows.turn import ChatMessage, ToolsWanted, TurnRequest
+from services_node.chat_api.asking import (
+    check_available,
+    earlier_messages,
+    new_messages,
+    prompt,
+    title,
+    tools_wanted,
+)
 from services_node.chat_api.parts import Parts
 from services_node.chat_api.schemas import ChatRequest
 from services_node.chat_api.telling import ActiveTurn
-from wire.context import current, outgoing_headers
+from wire.context import current
 from wire.errors import Conflict, ValidationFailed
 from wire.ids import uuid7
 
@@ -24,6 +34,7 @@ class Place:
 
     earlier: what was said before, oldest first; summary: of what was said before that. question: what is to be
     answered; kept: whether it is new, and written with the run. replaces: the answer whose place the new one takes.
+    ran_code: whether code ran in the conversation before.
     """
 
     conversation_id: uuid.UUID
@@ -33,6 +44,7 @@ class Place:
     question: tuple[ChatMessage, ...]
     kept: bool = True
     replaces: uuid.UUID | None = None
+    ran_code: bool = False
 
 
 async def begin(parts: Parts, asked: ChatRequest, *, streaming: bool) -> ActiveTurn:
@@ -47,11 +59,29 @@ async def asked_place(parts: Parts, asked: ChatRequest) -> Place:
     question = new_messages(asked, settings.max_message_chars)
     check_available(asked)
     parts.conductor.admit("chat")
+    await check_tools(parts, tools_wanted(asked))
     if asked.conversation_id is None:
         return Place(uuid7(), True, None, earlier_messages(asked, ()), question)
     owner = current().principal.name
     stored = await parts.turns.history(asked.conversation_id, owner, settings.history_messages)
-    return Place(asked.conversation_id, False, stored.summary, earlier_messages(asked, stored.messages), question)
+    earlier = earlier_messages(asked, stored.messages)
+    return Place(asked.conversation_id, False, stored.summary, earlier, question, ran_code=ran_code(stored))
+
+
+def ran_code(stored: History) -> bool:
+    return any(call.name == RUN_PYTHON for message in stored.messages for call in message.tool_calls)
+
+
+async def check_tools(parts: Parts, wanted: ToolsWanted) -> None:
+    """Raises ValidationFailed for names that no tool has."""
+    if wanted.wanted and wanted.allowed.names:
+        unknown = await parts.tools.unknown(wanted.allowed.names)
+        if unknown:
+            raise ValidationFailed(
+                f"There is no tool {', '.join(unknown)}: `GET /api/mcp/tools` of the MCP server lists them.",
+                param="tools",
+                code="unknown_tool",
+            )
 
 
 async def begin_again(
@@ -62,7 +92,8 @@ async def begin_again(
     """
     parts.conductor.admit("chat")
     check_idle(parts, conversation_id)
-    place = await last_answer(parts, conversation_id, message_id)
+    place = await last_answer(parts, asked, conversation_id, message_id)
+    await check_tools(parts, tools_wanted(asked))
     check_idle(parts, conversation_id)  # nothing is awaited between this and the turn's being under way
     return begin_at(parts, asked, place, streaming=streaming)
 
@@ -73,7 +104,9 @@ def check_idle(parts: Parts, conversation_id: uuid.UUID) -> None:
         raise Conflict("A turn is under way in this conversation.", code="turn_under_way", param="conversation_id")
 
 
-async def last_answer(parts: Parts, conversation_id: uuid.UUID, message_id: uuid.UUID | None) -> Place:
+async def last_answer(
+    parts: Parts, asked: ChatRequest, conversation_id: uuid.UUID, message_id: uuid.UUID | None
+) -> Place:
     """Where the last answer is made again; a last question that got none is answered.
 
     Raises NotFound, and Conflict for a message that is not the last, or where there is nothing to answer.
@@ -101,10 +134,11 @@ async def last_answer(parts: Parts, conversation_id: uuid.UUID, message_id: uuid
         conversation_id,
         False,
         stored.summary,
-        [ChatMessage(one.role, one.content) for one in stored.messages[: places[-1]]],
+        earlier_messages(asked, stored.messages[: places[-1]]),
         (ChatMessage(question.role, question.content),),
         kept=False,
         replaces=replaced.id if replaced else None,
+        ran_code=ran_code(stored),
     )
 
 
@@ -112,7 +146,7 @@ def begin_at(parts: Parts, asked: ChatRequest, place: Place, *, streaming: bool,
     """Begins the turn and returns at once. queued: whether its run is written already, and waits."""
     settings, context = parts.settings, current()
     request = TurnRequest(
-        run_id=context.run_id,
+        context=context,
         conversation_id=place.conversation_id,
         model=asked.model or None,
         messages=prompt(
@@ -122,8 +156,11 @@ def begin_at(parts: Parts, asked: ChatRequest, place: Place, *, streaming: bool,
             most_chars=settings.history_chars,
         ),
         options=asked.options(),
-        headers=outgoing_headers(context),
         timeout_seconds=settings.chat_timeout_seconds,
+        locale=language_of(place.question[-1].content),
+        summary=place.summary,
+        tools=tools_wanted(asked),
+        ran_code_before=place.ran_code,
     )
     written = place.question if place.kept else ()
     run = NewRun(
@@ -137,9 +174,12 @@ def begin_at(parts: Parts, asked: ChatRequest, place: Place, *, streaming: bool,
         stack_id=parts.stack_id,
         instance_id=parts.instance_id,
         requested_model=asked.model or None,
-        messages=tuple(NewMessage(uuid7(), message.role, message.content) for message in written),
+        messages=tuple(
+            NewMessage(uuid7(), message.role, message.content) for message in written if message.role != "tool"
+        ),
         parent_id=context.parent_run_id,
         replaces=place.replaces,
         queued=queued,
     )
-    return parts.conductor.begin(ChatWork(request, parts.models), run, streaming=streaming)
+    work = ChatWork(request, parts.assistance, lambda: parts.conductor.written(context.run_id))
+    return parts.conductor.begin(work, run, streaming=streaming)

@@ -7,7 +7,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, computed_field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    computed_field,
+    field_validator,
+)
 
 from db.records import ConversationRecord, FileRecord, MessageRecord, RunRecord, RunStatus, StepKind, StepRecord
 from flows.code_told import file_url
@@ -15,6 +24,7 @@ from flows.code_told import file_url
 MAX_MESSAGES = 200
 MAX_TITLE_CHARS = 200
 MAX_QUERY_CHARS = 1000
+MAX_TOOLS = 64
 Number = Annotated[float, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
 
@@ -45,6 +55,16 @@ Line = Annotated[str, AfterValidator(one_line)]
 Title = Annotated[Line, Field(strict=True, max_length=MAX_TITLE_CHARS)]
 
 
+def names_of_tools(value: object) -> object:
+    """True, false, or names; anything else is said in one message, not in one for each form it might have had."""
+    names = value if isinstance(value, list) else []
+    if value is not None and not isinstance(value, bool | list):
+        raise ValueError("must be true, false, or a list of tools' names")
+    if len(names) > MAX_TOOLS or not all(isinstance(name, str) and 0 < len(name) <= 200 for name in names):
+        raise ValueError(f"must be at most {MAX_TOOLS} names of tools, each of 1 to 200 characters")
+    return value
+
+
 class MessageIn(BaseModel):
     role: Literal["system", "user", "assistant"]
     content: Text
@@ -56,7 +76,8 @@ class ChatRequest(BaseModel):
     """One turn of a chat: exactly one of `message`, `messages`, `prompt` (an older name of `message`).
 
     `messages` begins a conversation with all of them; with `conversation_id`, they are added to what is there.
-    `context` (older clients) goes to the model before `message`, and is not kept.
+    `context` (older clients) goes to the model before `message`, and is not kept. `tools`: false for none, or the names
+    of those that may be used; those with side effects only where they are named.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -68,7 +89,7 @@ class ChatRequest(BaseModel):
     model: Annotated[str, Field(strict=True, max_length=200)] | None = None
     conversation_id: uuid.UUID | None = None
     stream: StrictBool = False
-    tools: StrictBool | list[Any] | None = None
+    tools: Annotated[bool | list[str] | None, BeforeValidator(names_of_tools)] = None
     speak: StrictBool | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
@@ -169,12 +190,13 @@ class ForkRequest(BaseModel):
 
 
 class RegenerateRequest(BaseModel):
-    """message_id: the answer to make again, which must be the last message; model: another one to make it."""
+    """message_id: the answer to make again, which must be the last message. model, tools: as a chat's."""
 
     model_config = ConfigDict(extra="ignore")
 
     message_id: uuid.UUID | None = None
     model: Annotated[str, Field(strict=True, max_length=200)] | None = None
+    tools: Annotated[bool | list[str] | None, BeforeValidator(names_of_tools)] = None
     stream: StrictBool = False
 
 
