@@ -30,7 +30,9 @@ def watched(stack: Installation, service: str = "model-server") -> dict[str, Any
 
 
 def asked_of_model(stack: Installation) -> list[tuple[str, str]]:
-    return [(one["role"], one["content"]) for one in watched(stack)["seen"][-1]["body"]["messages"]]
+    """What was said, of the last call; the system prompt aside."""
+    messages = watched(stack)["seen"][-1]["body"]["messages"]
+    return [(one["role"], one["content"]) for one in messages if one["role"] != "system"]
 
 
 def test_messages_show_the_tools_that_an_answer_used(api: httpx.Client, stack: Installation) -> None:
