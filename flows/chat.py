@@ -81,7 +81,10 @@ class _Assistant:
     async def _planned(self) -> _Plan:
         """The model and the tools are chosen side by side."""
         turn, request = self.turn, self.turn.request
-        told: dict[str, Any] = {"model": request.model or "auto", "messages": [one.openai() for one in request.messages]}
+        told: dict[str, Any] = {
+            "model": request.model or "auto",
+            "messages": [one.openai() for one in request.messages],
+        }
         if request.tools.client:
             told["tools"] = list(request.tools.client)  # whoever is chosen has to be able to call them
         routing = turn.models.route(told, outgoing_headers(request.context))

@@ -49,8 +49,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a turn is to do, whoever asked for it. messages: what the model reads, oldest first. options go to it as they
-    are. stored: whether what is said is kept, in a conversation; else only the run is."""
+    """What a turn is to do, whoever asked for it. messages: what the model reads, oldest first; options go to it as
+    they are. stored: whether what is said is kept, in a conversation; else only the run is."""
 
     model: str | None
     messages: tuple[ChatMessage, ...]
