@@ -120,7 +120,7 @@ class _Assistant:
         """The system message: the client's own, or ours for this model; and what was said longer ago, in short."""
         request = self.turn.request
         own = request.messages[0].role == "system"
-        said = "" if own else self.turn.prompts.system(route.model, request.locale)
+        said = "" if own else self.turn.prompts.system(route.model, request.locale, small=route.tool_calls == "guided")
         return [ChatMessage("system", text)] if (text := with_summary(said, request)) else []
 
     async def _say(self, plan: _Plan, messages: Sequence[Mapping[str, Any]], *, later: bool = False) -> Said:

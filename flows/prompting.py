@@ -5,6 +5,7 @@ tools, for models that read them as plain words. A team's own files go before ou
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from flows.tools.calls import Call, Outcome
 from flows.turn import Locale
 
 OURS = Path(__file__).parent / "prompts"
-DEFAULT = "default"
+DEFAULT, SMALL = "default", "small"
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 
 _SPANISH_SIGNS = re.compile(r"[¿¡ñ]|[áéíóú]", re.IGNORECASE)
@@ -35,34 +36,37 @@ def language_of(text: str) -> Locale:
 
 @dataclass(slots=True)
 class PromptFolder:
-    """Files `system/MODEL.LANGUAGE.md`, `system/default.LANGUAGE.md`; an empty file means no system prompt. Read once
-    each; own: a team's folder, looked into first."""
+    """Files `system/MODEL.LANGUAGE.md`, else `system/default.LANGUAGE.md`; for small models, which lose their way in
+    instructions, `system/small.LANGUAGE.md` (ours are empty: no system prompt). Read once each. own: a team's folder,
+    looked into first, by the model's name for small ones too.
+    """
 
     own: Path | None = None
-    _read: dict[tuple[str, Locale], str] = field(default_factory=dict)
+    _read: dict[tuple[str, Locale, bool], str] = field(default_factory=dict)
 
-    def system(self, model: str, locale: Locale) -> str:
-        key = (model, locale)
+    def system(self, model: str, locale: Locale, *, small: bool) -> str:
+        key = (model, locale, small)
         if key not in self._read:
-            self._read[key] = self._find(model, locale)
+            named = [model] if _NAME.match(model) else []
+            theirs = [*named, SMALL if small else DEFAULT]
+            ours = [SMALL] if small else [*named, DEFAULT]
+            found = _first(self.own, "system", theirs, locale)
+            self._read[key] = (_first(OURS, "system", ours, locale) if found is None else found) or ""
         return self._read[key]
 
     def task(self, name: str, locale: Locale) -> str:
         """What a model is asked for by a flow of ours: `tasks/NAME.LANGUAGE.md`."""
-        return self._first(f"tasks/{name}.{locale}.md")
+        found = _first(self.own, "tasks", [name], locale)
+        return (_first(OURS, "tasks", [name], locale) if found is None else found) or ""
 
-    def _find(self, model: str, locale: Locale) -> str:
-        names = [model, DEFAULT] if _NAME.match(model) else [DEFAULT]
-        return self._first(*(f"system/{name}.{locale}.md" for name in names))
 
-    def _first(self, *names: str) -> str:
-        """The first of these files that there is: a team's own, whatever its name, before ours."""
-        for folder in (self.own, OURS):
-            for name in names:
-                file = folder / name if folder is not None else None
-                if file is not None and file.is_file():
-                    return file.read_text(encoding="utf-8").strip()
-        return ""
+def _first(folder: Path | None, kind: str, names: Sequence[str], locale: Locale) -> str | None:
+    """The text of the first of these files that there is."""
+    for name in names if folder is not None else ():
+        file = folder / kind / f"{name}.{locale}.md" if folder is not None else None
+        if file is not None and file.is_file():
+            return file.read_text(encoding="utf-8").strip()
+    return None
 
 
 _RESULT = {

@@ -102,7 +102,7 @@ class Models(Protocol):
 class SystemPrompts(Protocol):
     """`flows.prompting.PromptFolder`."""
 
-    def system(self, model: str, locale: Locale) -> str: ...
+    def system(self, model: str, locale: Locale, *, small: bool) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 Profile = Literal["local", "production"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 EngineStart = Literal["auto", "fork", "spawn"]
+Embeddings = Literal["off", "ready", "always"]
 
 
 def default_home() -> Path:
@@ -245,7 +246,74 @@ class Settings(BaseSettings):
         30 * 86_400, gt=0, description="Files older than this are removed, uploaded ones and those of runs."
     )
 
-    @field_validator("home", "topology", "catalogue", "routing_texts", "prompts")
+    # services: the MCP server
+    mcp_concurrent_calls: int = Field(32, ge=1, description="Tool calls at once (a tool error beyond).")
+    mcp_result_chars: int = Field(20_000, gt=0, description="Text of a tool's result, in characters (cut beyond).")
+    mcp_result_binary_bytes: int = Field(
+        1_000_000, gt=0, description="An image, sound or file inside a tool's result (named and left out beyond)."
+    )
+    mcp_resource_bytes: int = Field(2**20, gt=0, description="What reading a resource gives (text is cut beyond).")
+    mcp_read_seconds: float = Field(
+        15, gt=0, description="Longest reading or listing of resources, rendering of a prompt, completion."
+    )
+    mcp_cleanup_seconds: float = Field(
+        5, gt=0, description="What a tool that is cancelled or out of time may use to clean up before it is left alone."
+    )
+    mcp_page_items: int = Field(100, ge=1, description="Tools, resources or prompts in one page of a list.")
+    mcp_sessions: int = Field(
+        256, ge=1, description="Sessions of MCP 2025-11-25 at once; beyond, the one idle for longest is ended."
+    )
+    mcp_session_idle_seconds: float = Field(900, gt=0, description="A session without requests is ended after this.")
+    mcp_subscriptions: int = Field(64, ge=1, description="Streams of changes (2026-07-28) open at once.")
+    mcp_allowed_origins: str = Field(
+        "",
+        description="Origins (`https://host` or `https://host:*`, comma-separated) whose pages may call MCP, and under "
+        "whose hosts it may be called, beside loopback and the nodes' own addresses.",
+    )
+    mcp_contexts: Path | None = Field(
+        None, description="Folder of the team's context documents (Markdown); unset: those about Capibara6 itself."
+    )
+    mcp_context_bytes: int = Field(64 * 2**10, gt=0, description="A longer context document is left out.")
+    time_zone: str = Field("UTC", description="The team's time zone, as `Europe/Madrid`: what `now` and `today` mean.")
+    fetch_max_bytes: int = Field(2 * 2**20, gt=0, description="What is read of a fetched page (cut beyond).")
+    fetch_timeout_seconds: float = Field(20, gt=0, description="Longest fetching of a page, redirects together.")
+    fetch_redirects: int = Field(5, ge=0, description="Redirects followed; each one's address is checked again.")
+    fetch_ports: str = Field("80,443", description="Ports that pages are fetched from, comma-separated.")
+    fetch_readings: int = Field(2, ge=1, description="Fetched pages made into text at once; further ones wait.")
+    mcp_servers: Path | None = Field(
+        None, description="TOML file of other MCP servers whose tools are offered too (docs/mcp.md); unset: none."
+    )
+    mcp_external_refresh_seconds: float = Field(
+        60, gt=0, description="How often other servers are asked for their tools, and one that is away is tried again."
+    )
+    mcp_external_connect_seconds: float = Field(
+        10, gt=0, description="Longest connecting to one, and listing its tools."
+    )
+
+    # services: the smart MCP server
+    smart_refresh_seconds: float = Field(
+        60, gt=0, description="How often the light MCP server reads the MCP server's tools and contexts anew."
+    )
+    smart_tools: int = Field(300, ge=1, description="Tools it holds (what is beyond is left out).")
+    smart_tool_chars: int = Field(32_000, gt=0, description="Longest descriptor of a tool it holds.")
+    smart_contexts: int = Field(32, ge=0, description="Context documents it holds for `/analyze`.")
+    smart_context_chars: int = Field(4_000, gt=0, description="Of each, at most this many characters.")
+    smart_concurrent_calls: int = Field(64, ge=1, description="Calls it passes on at once (a tool error beyond).")
+    smart_call_seconds: float = Field(
+        330, gt=0, description="Longest silence of the MCP server in a call; tools have limits of their own."
+    )
+    smart_embeddings: Embeddings = Field(
+        "ready",
+        description="Whether choices of tools use embeddings of the model server. `off`: never. `ready`: while the "
+        "model is loaded. `always`: a question may load it, and evict another for it.",
+    )
+    smart_embeddings_model: str = Field("minilm_embeddings", description="The model asked for them.")
+    smart_embeddings_ms: float = Field(30, gt=0, description="Longest wait for a question's embedding (words beyond).")
+    smart_embeddings_look_seconds: float = Field(
+        5, gt=0, description="How often it is looked whether that model is loaded."
+    )
+
+    @field_validator("home", "topology", "catalogue", "routing_texts", "prompts", "mcp_servers", "mcp_contexts")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None

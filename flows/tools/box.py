@@ -91,7 +91,7 @@ class ServedTools:
         self._server = server
         self._code = code
         self._limits = limits
-        self._away = False
+        self.away = False  # whether the smart registry did not answer when it was last asked
         self._listed: tuple[float, frozenset[str]] | None = None
 
     async def offered(self, question: str, allowed: Allowed) -> tuple[Tool, ...]:
@@ -99,13 +99,13 @@ class ServedTools:
             async with asyncio.timeout(self._limits.select_seconds):
                 found = await self._registry.select(question, limit=self._limits.offered, allowed=allowed.names)
         except (ApiError, TimeoutError) as error:
-            if not self._away:
+            if not self.away:
                 log.warning(
                     "the smart registry does not answer; chats go on without tools", extra={"reason": repr(error)}
                 )
-            self._away = True
+            self.away = True
             return ()
-        self._away = False
+        self.away = False
         return tuple(tool for tool in map(Tool.of, found) if allowed.offers(tool))
 
     async def unknown(self, names: Collection[str]) -> list[str]:

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import ChainMap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi import FastAPI
+from mcp.server.lowlevel.server import Server
+from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
+from starlette.routing import Route
 
+from services_node.mcp_server import rest
+from services_node.mcp_server.admission import admission
+from services_node.mcp_server.calling import Caller
+from services_node.mcp_server.catalogue import product_registry
+from services_node.mcp_server.endpoint import PATH, Doorkeeper, McpEndpoint
+from services_node.mcp_server.external import ExternalServers
+from services_node.mcp_server.external_settings import read_external_servers
 from services_node.mcp_server.parts import Parts, make_parts
+from services_node.mcp_server.protocol import Offer, build_server
+from services_node.mcp_server.registry import Registry
+from services_node.mcp_server.results import ResultLimits
 from stack.secrets import Secrets
 from stack.settings import Settings
 from wire.border import install_border
@@ -16,14 +33,53 @@ from wire.health import Readiness
 SERVICE = "mcp-server"
 PRINCIPALS = {"frontend", "n8n", "operator", "services"}
 ACTING_FOR = {"services"}
+LAST_WORDS_SECONDS = 1.0  # for the answers of calls that a stop ends
 
 
-def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the application lives from, in `app.state.service`."""
+
+    parts: Parts
+    offer: Offer
+    caller: Caller
+    external: ExternalServers
+    endpoint: McpEndpoint
+    listen: ListenHandler
+    bus: InMemorySubscriptionBus
+    server: Server[Any]
+    contexts: rest.Contexts
+
+
+def create_app(settings: Settings, secrets: Secrets | None) -> FastAPI:
+    """Raises ConfigurationError for a list of other servers or of origins that is wrong."""
+    return application(settings, secrets, product_registry())
+
+
+def application(
+    settings: Settings, secrets: Secrets | None, registry: Registry, contexts: rest.Contexts | None = None
+) -> FastAPI:
+    """The same with another registry: what the tests of the protocol itself serve."""
+    parts = make_parts(settings, secrets)
+    bus = InMemorySubscriptionBus()
+    external = ExternalServers(read_external_servers(settings), settings, bus)
+    offer = Offer(registry, ChainMap(registry.tools, external.tools))
+    limits = ResultLimits(settings.mcp_result_chars, settings.mcp_result_binary_bytes)
+    caller = Caller(offer.tools, limits, settings.mcp_concurrent_calls, settings.mcp_cleanup_seconds)
+    listen = ListenHandler(bus, max_subscriptions=settings.mcp_subscriptions)
+    server = build_server(offer, caller, parts, listen)
+    endpoint = McpEndpoint(server, settings)
+
     app = FastAPI(title="Capibara6 MCP", version="0.1.0", lifespan=_life, redoc_url=None)
-    app.state.parts = make_parts(settings, secrets)
+    app.state.service = Service(
+        parts, offer, caller, external, endpoint, listen, bus, server, contexts or rest.NoContexts()
+    )
+    app.router.routes.append(Route(PATH, endpoint=endpoint))
+    app.include_router(rest.router)
+    app.add_middleware(Doorkeeper, admission=admission(settings, parts.topology))
 
     async def readiness() -> Readiness:
-        return Readiness(True)
+        return Readiness(True, {f"server {name}": state for name, state in external.health().items()})
 
     install_border(
         app,
@@ -33,6 +89,7 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
         allowed=PRINCIPALS,
         acting_for=ACTING_FOR,
         readiness=readiness,
+        openai_paths=(),
         open_paths=("/health", "/api/mcp/health"),
     )
     return app
@@ -40,8 +97,21 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
 
 @asynccontextmanager
 async def _life(app: FastAPI) -> AsyncIterator[None]:
-    parts: Parts = app.state.parts
-    try:
-        yield
-    finally:
-        await parts.close()
+    service: Service = app.state.service
+    async with service.endpoint.run(), service.external.run():
+        stop = asyncio.create_task(_stop(service, app.state.stopping))
+        try:
+            yield
+        finally:
+            app.state.stopping.set()
+            await stop
+    await service.parts.close()
+
+
+async def _stop(service: Service, stopping: asyncio.Event) -> None:
+    """At the first stop signal, before the server waits for its open streams: they end with a reason."""
+    await stopping.wait()
+    service.listen.close()
+    await service.caller.stop(LAST_WORDS_SECONDS)
+    await asyncio.sleep(0)  # the answers of what was ended are written before their streams are closed
+    await service.endpoint.close_sessions()

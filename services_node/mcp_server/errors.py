@@ -22,7 +22,11 @@ class CallError(Exception):
 
 
 class ToolFailed(CallError):
-    pass
+    """source: the host whose words the reason is, where they come from outside."""
+
+    def __init__(self, reason: str, source: str | None = None) -> None:
+        super().__init__(reason)
+        self.source = source
 
 
 class BadArguments(ToolFailed):

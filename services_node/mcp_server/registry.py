@@ -44,7 +44,7 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from mcp.server.context import ServerRequestContext
 from mcp_types import (
@@ -124,7 +124,8 @@ class Tool:
     """A tool and what is promised of it. run: from arguments as they came, to a reply; raises ToolFailed.
 
     read_only: changes nothing. idempotent: once or twice is the same. destructive: may lose something.
-    open_world: works on what is outside this installation. untrusted: so may its results be.
+    open_world: works on what is outside this installation. untrusted: so may its results be. examples: questions, and
+    the arguments that answer them, for small models to imitate.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Tool:
     timeout_seconds: float = 30
     cost: Cost = "cheap"
     keywords: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    examples: Sequence[tuple[str, Mapping[str, Any]]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +203,13 @@ class Prompt:
     title: str
     description: str
     arguments: type[BaseModel]
-    render: Callable[[Mapping[str, Any], Call], Awaitable[list[PromptMessage]]]
+    render: Callable[[Mapping[str, Any], Call], Awaitable[list[PromptMessage] | InputRequiredResult]]
     complete: Mapping[str, Completer] = field(default_factory=dict)
+
+    def choices(self, argument: str) -> tuple[str, ...]:
+        """The values of an argument that has only so many (a Literal)."""
+        known = self.arguments.model_fields.get(argument)
+        return tuple(str(value) for value in get_args(known.annotation)) if known and _literal(known.annotation) else ()
 
 
 class Registry:
@@ -238,6 +245,7 @@ class Registry:
         timeout_seconds: float,
         cost: Cost,
         keywords: Mapping[str, Sequence[str]],
+        examples: Sequence[tuple[str, Mapping[str, Any]]] = (),
         read_only: bool = False,
         idempotent: bool = False,
         destructive: bool = False,
@@ -279,6 +287,7 @@ class Registry:
                     timeout_seconds=timeout_seconds,
                     cost=cost,
                     keywords=keywords,
+                    examples=examples,
                 )
             )
             return function
@@ -322,20 +331,24 @@ class Registry:
             model = argument_model(function)
             wants_call = "call" in inspect.signature(function).parameters
 
-            async def render(arguments: Mapping[str, Any], call: Call) -> list[PromptMessage]:
+            async def render(arguments: Mapping[str, Any], call: Call) -> list[PromptMessage] | InputRequiredResult:
                 values = checked(model, arguments)
                 found = function(**values, call=call) if wants_call else function(**values)
                 if inspect.isawaitable(found):
                     found = await found
                 if isinstance(found, str):
                     return [PromptMessage(role="user", content=TextContent(text=found))]
-                return list(found)
+                return found if isinstance(found, InputRequiredResult) else list(found)
 
             called = name or function.__name__
             self.add_prompt(Prompt(called, title, _description(function), model, render, complete or {}))
             return function
 
         return register
+
+
+def _literal(annotation: Any) -> bool:
+    return get_origin(annotation) is Literal
 
 
 def _add(known: dict[str, Any], name: str, entry: Any) -> None:

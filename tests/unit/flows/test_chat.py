@@ -96,7 +96,7 @@ class Sink:
 
 
 class Prompts:
-    def system(self, model: str, locale: Locale) -> str:
+    def system(self, model: str, locale: Locale, *, small: bool) -> str:
         return ""
 
 

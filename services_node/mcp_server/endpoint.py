@@ -1,0 +1,124 @@
+"""`/mcp` as an ASGI application: who may call, the request's context for the handlers, sessions within their number."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.lowlevel.server import Server
+from mcp.server.streamable_http import GET_STREAM_KEY, MCP_SESSION_ID_HEADER
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from services_node.mcp_server.admission import Admission
+from services_node.mcp_server.protocol import SCOPE_CONTEXT
+from stack.settings import Settings
+from wire.context import current
+from wire.errors import ApiError, Forbidden
+
+PATH = "/mcp"
+_ROUTE = SimpleNamespace(path=PATH)  # for the border's metrics
+
+
+class Doorkeeper:
+    """Middleware before every route of the service but health and metrics. Raises for the border to tell."""
+
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
+        self._app = app
+        self._admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not scope["path"].startswith(("/health", "/metrics")):
+            headers = Headers(scope=scope)
+            if not self._admission.host(headers.get("host")):
+                raise ApiError(
+                    "This server is not called by the name in `Host`: add it to CAPIBARA6_MCP_ALLOWED_ORIGINS.",
+                    code="unknown_host",
+                    status=421,
+                )
+            if not self._admission.origin(headers.get("origin")):
+                raise Forbidden(
+                    "Pages of this origin may not call MCP: add it to CAPIBARA6_MCP_ALLOWED_ORIGINS.",
+                    code="unknown_origin",
+                )
+        await self._app(scope, receive, send)
+
+
+class McpEndpoint:
+    """Both eras: one request at a time (2026-07-28), or sessions (2025-11-25), each its principal's own."""
+
+    def __init__(self, server: Server[Any], settings: Settings) -> None:
+        self._sessions = StreamableHTTPSessionManager(
+            server,
+            session_idle_timeout=settings.mcp_session_idle_seconds,
+            max_request_body_size=settings.max_body_bytes,
+            max_sessions=settings.mcp_sessions,
+        )
+        self._most = settings.mcp_sessions
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """To be held open while the service runs."""
+        async with self._sessions.run():
+            yield
+
+    @property
+    def sessions(self) -> int:
+        """Open ones."""
+        return len(self._sessions._server_instances)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        context = current()
+        scope["route"] = _ROUTE
+        scope[SCOPE_CONTEXT] = context
+        # RFC 9110 §5.5: the space around a value is no part of it; the HTTP parser leaves what follows it, and the
+        # protocol compares values with the body's.
+        scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        # The SDK answers 404 to a session that another user opened.
+        scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=context.principal.name, scopes=[]))
+        if _opens_session(scope) and self.sessions >= self._most:
+            await self._make_room()
+        await self._sessions.handle_request(scope, receive, send)
+
+    async def close_sessions(self) -> None:
+        """Ends every session, its open streams with it. When the service stops."""
+        for name in list(self._sessions._server_instances):
+            await self._end(name)
+
+    async def _make_room(self) -> None:
+        """Ends the session that has waited for longest with nothing asked: sessions that were opened and left, some
+        with their stream of notifications still open, must not keep others out. (The SDK itself can only refuse.)
+        """
+        waiting = [
+            (transport.idle_scope.deadline if transport.idle_scope else 0.0, name)
+            for name, transport in self._sessions._server_instances.items()
+            if transport._requests_in_flight == 0
+        ]
+        listening = [
+            name
+            for name, transport in self._sessions._server_instances.items()
+            if transport._requests_in_flight == 1 and GET_STREAM_KEY in transport._request_streams
+        ]  # in the order in which they were opened
+        if waiting:
+            await self._end(min(waiting)[1])
+        elif listening:
+            await self._end(listening[0])
+
+    async def _end(self, name: str) -> None:
+        transport = self._sessions._server_instances.get(name)
+        if transport is not None:
+            await self._sessions._discard_session(name, transport)
+
+
+def _opens_session(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
+    modern = version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
+    return not modern and MCP_SESSION_ID_HEADER not in headers
