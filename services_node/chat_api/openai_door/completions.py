@@ -70,7 +70,7 @@ class Completion:
             case Ended(error=None):
                 return self._begin() + self._end(happened)
             case Ended(error=error) if error is not None:
-                return encode(openai_error(error)) + DONE
+                return encode(openai_error(error))  # without [DONE]: it was not
         return b""
 
     def _begin(self) -> bytes:
