@@ -54,7 +54,6 @@ def _add_call(messages: list[ChatMessage], item: ItemIn, place: str) -> None:
         messages.append(ChatMessage("assistant", "", {"tool_calls": [call]}))
 
 
-def run_answered(items: Sequence[ItemIn]) -> str | None:
-    """The call that the input ends with a result of."""
-    last = items[-1] if items else None
-    return last.call_id if last is not None and last.type == "function_call_output" else None
+def last_answered(items: Sequence[ItemIn]) -> str | None:
+    """The call that the newest output in the input is of."""
+    return next((item.call_id for item in reversed(items) if item.type == "function_call_output"), None)

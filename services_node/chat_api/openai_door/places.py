@@ -15,7 +15,7 @@ from flows.tools.policy import RUN_PYTHON
 from flows.turn import CLIENT_CALLS, ChatMessage
 from services_node.chat_api.asking import alternating, prompt
 from services_node.chat_api.beginning import Place, Wish, begin_turn, check_tools
-from services_node.chat_api.openai_door.items import read_items, run_answered
+from services_node.chat_api.openai_door.items import last_answered, read_items
 from services_node.chat_api.openai_door.names import no_response, read_call, read_conversation, response_id, run_of
 from services_node.chat_api.openai_door.reading import (
     check_asked,
@@ -48,8 +48,9 @@ async def begin_completion(
     await check_tools(parts, tools)
     param = CONVERSATION_HEADER if conversation else "metadata.conversation_id"
     named = conversation or (asked.metadata or {}).get("conversation_id")
-    question, fresh = (last_question(messages),), messages[-1].role == "user"
-    place = await _kept_at(parts, named, param, None if fresh else asked.messages[-1].tool_call_id, question)
+    results = [one.tool_call_id for one in asked.messages if one.role == "tool"]
+    answered = results[-1] if messages[-1].role == "tool" else None
+    place = await _kept_at(parts, named, param, answered, (last_question(messages),))
     return begin_turn(parts, wish, place, streaming=streaming)
 
 
@@ -101,7 +102,7 @@ async def begin_response(parts: Parts, asked: ResponseRequest, *, streaming: boo
     parts.conductor.admit("chat")
     await check_tools(parts, tools)
     conversation_id = await _conversation_of(parts, asked)
-    answered = run_answered(asked.input)
+    answered = last_answered(asked.input) if new[-1].role == "tool" else None
     if conversation_id is None:
         check_results(new, "input")
         check_asked(new, "input")

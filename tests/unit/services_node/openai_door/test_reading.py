@@ -9,7 +9,7 @@ import pytest
 
 from flows.tools.policy import Allowed
 from flows.turn import ChatMessage
-from services_node.chat_api.openai_door.items import read_items, run_answered
+from services_node.chat_api.openai_door.items import last_answered, read_items
 from services_node.chat_api.openai_door.names import given_call, read_call, read_conversation, response_id, run_of
 from services_node.chat_api.openai_door.reading import (
     completion_options,
@@ -124,7 +124,7 @@ def test_items_become_messages_and_calls_side_by_side_are_one_messages() -> None
     messages = read_items(given.input, MOST)
     assert [one.role for one in messages] == ["user", "assistant", "tool", "tool"] and messages[2].content == "on"
     assert messages[1].content == "well" and [one["id"] for one in messages[1].extra["tool_calls"]] == ["a", "b"]
-    assert run_answered(given.input) == "b" and run_answered(response().input) is None
+    assert last_answered(given.input) == "b" and last_answered(response().input) is None
     with pytest.raises(ValidationFailed, match="item_reference"):
         read_items(response(input=[{"type": "item_reference", "id": "x"}]).input, MOST)
 
