@@ -92,8 +92,7 @@ def ran_code(history: History) -> bool:
 
 async def begin_response(parts: Parts, asked: ResponseRequest, *, streaming: bool) -> ActiveTurn:
     """Begins the turn of a response. Raises ApiError."""
-    settings = parts.settings
-    new = read_items(asked.input, settings.max_message_chars)
+    new = read_items(asked.input, parts.settings.max_message_chars)
     if not new or new[-1].role not in {"user", "tool"}:
         detail = "The input's last item must be a message of the user's, or the output of a call."
         raise refused(detail, "input", "last_message_not_user")
@@ -104,26 +103,45 @@ async def begin_response(parts: Parts, asked: ResponseRequest, *, streaming: boo
     conversation_id = await _conversation_of(parts, asked)
     answered = last_answered(asked.input) if new[-1].role == "tool" else None
     if conversation_id is None:
-        check_results(new, "input")
-        check_asked(new, "input")
-        messages = tuple(alternating(new))
-        place = await _kept_at(parts, None, "", answered, (last_question(new),))
+        messages, place = await _afresh(parts, new, answered)
     else:
         history = await _history(parts, conversation_id)
         exchange = await _exchange(parts, asked, answered, new)
-        said = earlier(history, after_calls=bool(exchange))
-        check_results([*exchange, *new], "input")
-        check_asked([*said, *new], "input")
-        messages = prompt(
-            said, [*exchange, *new], most_messages=settings.history_messages, most_chars=settings.history_chars
-        )
-        kept = tuple(one for one in new if one.role in {"user", "assistant"} and not one.extra)
-        question = kept or (last_question([*said, *new]),)
-        place = Place(conversation_id, False, history.summary, (), question, bool(kept), ran_code=ran_code(history))
+        messages, place = _going_on(parts, conversation_id, history, exchange, new)
     if asked.instructions and asked.instructions.strip():
         messages = (ChatMessage("system", asked.instructions), *messages)
     wish = Wish(model_asked(asked.model), messages, options, tools, asked.store is not False)
     return begin_turn(parts, wish, place, streaming=streaming)
+
+
+async def _afresh(
+    parts: Parts, new: Sequence[ChatMessage], answered: str | None
+) -> tuple[tuple[ChatMessage, ...], Place]:
+    """What the model reads where the input is all of it, and where its last question is kept."""
+    check_results(new, "input")
+    check_asked(new, "input")
+    return tuple(alternating(new)), await _kept_at(parts, None, "", answered, (last_question(new),))
+
+
+def _going_on(
+    parts: Parts,
+    conversation_id: uuid.UUID,
+    history: History,
+    exchange: Sequence[ChatMessage],
+    new: Sequence[ChatMessage],
+) -> tuple[tuple[ChatMessage, ...], Place]:
+    """What the model reads of a conversation and what is new; all that is said anew is kept there."""
+    settings = parts.settings
+    said = earlier(history, after_calls=bool(exchange))
+    check_results([*exchange, *new], "input")
+    check_asked([*said, *new], "input")
+    messages = prompt(
+        said, [*exchange, *new], most_messages=settings.history_messages, most_chars=settings.history_chars
+    )
+    kept = tuple(one for one in new if one.role in {"user", "assistant"} and not one.extra)
+    question = kept or (last_question([*said, *new]),)
+    place = Place(conversation_id, False, history.summary, (), question, bool(kept), ran_code=ran_code(history))
+    return messages, place
 
 
 async def _conversation_of(parts: Parts, asked: ResponseRequest) -> uuid.UUID | None:

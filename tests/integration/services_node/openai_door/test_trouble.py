@@ -77,6 +77,14 @@ def test_an_error_in_mid_stream_reaches_the_sdk(client: OpenAI) -> None:
     assert read.status == "failed" and read.output_text == "t0 t1 t2 "
 
 
+def test_a_model_that_fails_after_a_long_silence_is_told_within_the_stream(client: OpenAI) -> None:
+    words = "hola wait=3 error=0"  # the status has gone out, and comments, before the first word
+    with pytest.raises(openai.APIError, match="engine died"):
+        list(client.chat.completions.create(model="capibara6", messages=user(words), stream=True))
+    events = list(client.responses.create(model="capibara6", input=words, stream=True))
+    assert [event.type for event in events] == ["response.created", "response.in_progress", "response.failed"]
+
+
 CONVERSATION = "metadata.conversation_id"
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
