@@ -186,9 +186,9 @@ class Resource:
         return tuple(_VARIABLE.findall(self.uri))
 
     def match(self, uri: str) -> dict[str, str] | None:
-        """The variables of `uri`, when it is one of these. A variable never holds a slash, a query or a fragment."""
+        """The variables of `uri`, when it is one of these. A variable holds no slash, query, fragment or space."""
         pattern = "".join(
-            f"(?P<{part}>[^/?#]+)" if index % 2 else re.escape(part)
+            f"(?P<{part}>[^/?#\\s]+)" if index % 2 else re.escape(part)
             for index, part in enumerate(_VARIABLE.split(self.uri))
         )
         found = re.fullmatch(pattern, uri)
