@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import ChainMap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -69,6 +70,8 @@ def application(
     listen = ListenHandler(bus, max_subscriptions=settings.mcp_subscriptions)
     server = build_server(offer, caller, parts, listen)
     endpoint = McpEndpoint(server, settings)
+    for name in ("mcp", "httpx2"):  # a line for each session, with its id, and for each outgoing call
+        logging.getLogger(name).setLevel(logging.WARNING)
 
     app = FastAPI(title="Capibara6 MCP", version="0.1.0", lifespan=_life, redoc_url=None)
     app.state.service = Service(

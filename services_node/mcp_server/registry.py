@@ -43,7 +43,7 @@ import inspect
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args, get_origin
 
 from mcp.server.context import ServerRequestContext
@@ -264,7 +264,9 @@ class Registry:
                 values = checked(model, arguments)
                 found = await (function(**values, call=call) if wants_call else function(**values))
                 if isinstance(found, BaseModel) and not isinstance(found, CallToolResult | InputRequiredResult):
-                    return ToolReply(structured=found, untrusted=untrusted)
+                    found = ToolReply(structured=found)
+                if has_schema and isinstance(found, ToolReply):
+                    return replace(found, structured=_fitting(answer, found.structured))
                 reply: ToolResult = found
                 return reply
 
@@ -341,6 +343,11 @@ class Registry:
             return function
 
         return register
+
+
+def _fitting(model: type[BaseModel], structured: Any) -> BaseModel:
+    """The result, which must be what the tool's schema promises. Raises ValidationError: a fault of the tool."""
+    return structured if isinstance(structured, model) else model.model_validate(structured)
 
 
 def _literal(annotation: Any) -> bool:

@@ -6,7 +6,7 @@ import uuid
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from services_node.mcp_server.arguments import parsed
 from services_node.mcp_server.errors import BadArguments
@@ -108,6 +108,21 @@ def test_text_that_is_no_object_is_told_where_it_stops_being_one() -> None:
         parsed("3")
     with pytest.raises(BadArguments, match="not valid JSON"):
         parsed("[" * 100_000)
+
+
+async def test_a_result_that_breaks_its_own_schema_is_a_fault_of_the_tool(call: Call) -> None:
+    made = Registry()
+    promises: Any = {"title": "", "timeout_seconds": 1, "cost": "cheap", "keywords": {}, "output": Sum}
+
+    @made.tool(**promises)
+    async def careless(structured: dict[str, Any]) -> ToolReply:
+        """Answers with what it was given."""
+        return ToolReply(structured=structured)
+
+    run = made.tools["careless"].run
+    assert await run({"structured": {"total": 1}}, call) == ToolReply(structured=Sum(total=1))
+    with pytest.raises(ValidationError):
+        await run({"structured": {"tot": 1}}, call)
 
 
 def test_a_name_is_registered_once_and_a_tool_can_be_cancelled_and_described() -> None:
