@@ -56,7 +56,12 @@ class Strict(BaseModel):
 
 class Capabilities(Strict):
     vision: bool = False
-    tools: bool = False
+    tools: bool = Field(False, description="It can call tools.")
+    tool_calls: Literal["native", "guided"] = Field(
+        "native",
+        description="How it is best asked for a tool call: `native` by OpenAI's `tools`; `guided`, for small models, "
+        "by examples and a grammar that lets it write nothing but a call.",
+    )
     embeddings: bool = Field(False, description="It embeds texts, and does nothing else.")
 
 

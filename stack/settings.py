@@ -247,6 +247,16 @@ class Settings(BaseSettings):
         description="Origins (`https://host` or `https://host:*`, comma-separated) whose pages may call MCP, and under "
         "whose hosts it may be called, beside loopback and the nodes' own addresses.",
     )
+    mcp_contexts: Path | None = Field(
+        None, description="Folder of the team's context documents (Markdown); unset: those about Capibara6 itself."
+    )
+    mcp_context_bytes: int = Field(64 * 2**10, gt=0, description="A longer context document is left out.")
+    time_zone: str = Field("UTC", description="The team's time zone, as `Europe/Madrid`: what `now` and `today` mean.")
+    fetch_max_bytes: int = Field(2 * 2**20, gt=0, description="What is read of a fetched page (cut beyond).")
+    fetch_timeout_seconds: float = Field(20, gt=0, description="Longest fetching of a page, redirects together.")
+    fetch_redirects: int = Field(5, ge=0, description="Redirects followed; each one's address is checked again.")
+    fetch_ports: str = Field("80,443", description="Ports that pages are fetched from, comma-separated.")
+    fetch_readings: int = Field(2, ge=1, description="Fetched pages made into text at once; further ones wait.")
     mcp_servers: Path | None = Field(
         None, description="TOML file of other MCP servers whose tools are offered too (docs/mcp.md); unset: none."
     )
@@ -257,7 +267,7 @@ class Settings(BaseSettings):
         10, gt=0, description="Longest connecting to one, and listing its tools."
     )
 
-    @field_validator("home", "topology", "catalogue", "routing_texts", "mcp_servers")
+    @field_validator("home", "topology", "catalogue", "routing_texts", "mcp_servers", "mcp_contexts")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None

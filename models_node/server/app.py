@@ -18,7 +18,7 @@ from models_node.residency.limits import ResidencyLimits
 from models_node.residency.pool import Pool
 from models_node.residency.probe import OneTokenProber
 from models_node.routing.semantic import SemanticRouter, router_of
-from models_node.server import memory, metrics, older_clients, openai, operators
+from models_node.server import memory, metrics, older_clients, openai, operators, tokens
 from models_node.server.backends import Backends
 from models_node.server.exchange import Proxy, ReplyLimits
 from models_node.server.state import ModelServer
@@ -111,7 +111,15 @@ def assemble(settings: Settings, secrets: Secrets | None, catalogue: Catalogue, 
 
     app = FastAPI(title="Capibara6 model server", lifespan=lifespan)
     app.state.models = server
-    for routes in (openai.answering, openai.router, operators.router, memory.router, older_clients.router):
+    app.state.tokens = tokens.TokenCounter(settings.home, settings.routing_characters_per_token)
+    for routes in (
+        openai.answering,
+        openai.router,
+        tokens.router,
+        operators.router,
+        memory.router,
+        older_clients.router,
+    ):
         app.include_router(routes)
     install_border(
         app,

@@ -83,14 +83,17 @@ async def passed(
 
 @router.post("/route")
 async def route(request: Request, server: Server) -> dict[str, Any]:
-    """Explains the choice a chat would meet, without running it."""
+    """Explains the choice a chat would meet, without running it, and says what the chosen model can do."""
     chosen = await server.router.route(routing_query(await read_body(request)))
+    entry = server.entry(chosen.model)
     return {
         "model": chosen.model,
         "label": chosen.label,
         "confidence": chosen.confidence,
         "reason": chosen.reason,
         "scores": dict(chosen.scores),
+        "capabilities": entry.capabilities.model_dump(),
+        "max_model_len": entry.context_length,
     }
 
 

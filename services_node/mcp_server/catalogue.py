@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+from services_node.mcp_server import prompts
 from services_node.mcp_server.registry import Registry
+from services_node.mcp_server.resources import assistant, contexts
+from services_node.mcp_server.tools import (
+    calculate,
+    current_datetime,
+    fetch_url,
+    list_models,
+    run_python,
+    runs,
+    search_conversations,
+)
 
-MODULES: tuple[Registry, ...] = ()  # `registry` of each module
+MODULES: tuple[Registry, ...] = tuple(
+    module.registry
+    for module in (
+        calculate,
+        current_datetime,
+        run_python,
+        fetch_url,
+        search_conversations,
+        runs,
+        list_models,
+        assistant,
+        contexts,
+        prompts,
+    )
+)
 
 
 def product_registry() -> Registry:

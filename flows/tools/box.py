@@ -1,0 +1,135 @@
+"""Where tools come from and where calls go: the smart registry, our MCP server, and code's own sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from flows.code import CodeTools
+from flows.steps import Steps
+from flows.tools.calls import META, Call, Outcome, Tool
+from flows.tools.policy import RUN_PYTHON, Allowed
+from flows.tools.python import PythonCall, run_python
+from flows.work import Account
+from wire.clients.mcp import ToolResult
+from wire.context import RequestContext
+from wire.errors import ApiError
+
+log = logging.getLogger("flows.tools")
+
+LISTED_SECONDS = 60.0  # how long the list of 5003's tools is believed, for names that callers give
+CUT = "\n[… {left} more characters were cut off]"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The run a call is made in. written: waits until the run's row is there."""
+
+    context: RequestContext
+    conversation_id: uuid.UUID
+    locale: str
+    account: Account
+    steps: Steps
+    written: Callable[[], Awaitable[None]]
+    ran_code_before: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolLimits:
+    """offered: tools told to a model at once. select_seconds: what the choice of them may take; then there are none."""
+
+    offered: int
+    select_seconds: float
+    result_chars: int
+
+
+class Toolbox(Protocol):
+    """What the turn needs of tools."""
+
+    async def offered(self, question: str, allowed: Allowed) -> tuple[Tool, ...]:
+        """The tools this question needs, the likeliest first; none where none is needed or to be had."""
+        ...
+
+    async def call(self, call: Call, tool: Tool, around: Surroundings) -> Outcome:
+        """Makes a call that policy lets pass. Raises ApiError where its server cannot be asked."""
+        ...
+
+
+class SmartRegistry(Protocol):
+    async def select(
+        self, query: str, *, limit: int, allowed: Collection[str] | None
+    ) -> Sequence[Mapping[str, Any]]: ...
+
+
+class ToolServer(Protocol):
+    async def tools(self) -> Sequence[Mapping[str, Any]]: ...
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        context: RequestContext | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> ToolResult: ...
+
+
+class ServedTools:
+    """`Toolbox` over the services' own servers."""
+
+    def __init__(self, registry: SmartRegistry, server: ToolServer, code: CodeTools, limits: ToolLimits) -> None:
+        self._registry = registry
+        self._server = server
+        self._code = code
+        self._limits = limits
+        self._away = False
+        self._listed: tuple[float, frozenset[str]] | None = None
+
+    async def offered(self, question: str, allowed: Allowed) -> tuple[Tool, ...]:
+        try:
+            async with asyncio.timeout(self._limits.select_seconds):
+                found = await self._registry.select(question, limit=self._limits.offered, allowed=allowed.names)
+        except (ApiError, TimeoutError) as error:
+            if not self._away:
+                log.warning(
+                    "the smart registry does not answer; chats go on without tools", extra={"reason": repr(error)}
+                )
+            self._away = True
+            return ()
+        self._away = False
+        return tuple(tool for tool in map(Tool.of, found) if allowed.offers(tool))
+
+    async def unknown(self, names: Collection[str]) -> list[str]:
+        """Those of the names that no tool has; none while the MCP server is away and nothing is known."""
+        if self._listed is None or time.monotonic() - self._listed[0] > LISTED_SECONDS:
+            try:
+                async with asyncio.timeout(self._limits.select_seconds):
+                    tools = await self._server.tools()
+            except (ApiError, TimeoutError):
+                return []
+            self._listed = time.monotonic(), frozenset(str(tool["name"]) for tool in tools)
+        return sorted(set(names) - self._listed[1])
+
+    async def call(self, call: Call, tool: Tool, around: Surroundings) -> Outcome:
+        arguments = call.arguments or {}
+        if tool.name == RUN_PYTHON:
+            asked = PythonCall.of(arguments, tool.timeout_seconds)
+            outcome = asked if isinstance(asked, Outcome) else await run_python(asked, self._code, around)
+        else:
+            meta = {f"{META}conversation_id": str(around.conversation_id), f"{META}locale": around.locale}
+            result = await self._server.call_tool(tool.name, arguments, context=around.context, meta=meta)
+            untrusted = tool.untrusted or result.meta.get(f"{META}untrusted") is True
+            outcome = Outcome(result.text, "tool_failed" if result.failed else None, untrusted)
+        return self._bounded(outcome)
+
+    def _bounded(self, outcome: Outcome) -> Outcome:
+        most = self._limits.result_chars
+        if len(outcome.text) <= most:
+            return outcome
+        left = len(outcome.text) - most
+        return Outcome(outcome.text[:most] + CUT.format(left=left), outcome.error_code, outcome.untrusted)

@@ -1,0 +1,54 @@
+"""What a run may call: decided before the call, whoever asked for it. Pure.
+
+A model asks for what it read somewhere, and what it read may have been written by anyone. So the run's allowed set is
+settled by its caller before the first word: a tool with side effects must stand in it by name. Once text from outside
+has entered the run, also what reaches outside must.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from flows.tools.calls import Call, Outcome, Tool
+
+RUN_PYTHON = "run_python"
+CONTAINED = frozenset({RUN_PYTHON})  # it acts, but in a sandbox that is the conversation's own and reaches nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """names: the tools a caller allowed; None: what has no side effects, and code in a sandbox."""
+
+    names: frozenset[str] | None = None
+
+    def offers(self, tool: Tool) -> bool:
+        """Whether the model is told of it at all."""
+        if self.names is not None:
+            return tool.name in self.names
+        return tool.read_only or tool.name in CONTAINED
+
+    def refuses(self, call: Call, tool: Tool | None, known: Collection[str], *, tainted: bool) -> Outcome | None:
+        """Why the call is not made, as the model reads it; None: it is. tainted: text from outside is in the run."""
+        if tool is None:
+            some = ", ".join(sorted(known)[:20]) or "none"
+            return Outcome(f"There is no tool {call.name!r} here. There are: {some}.", "unknown_tool")
+        named = self.names is not None and tool.name in self.names
+        if not self.offers(tool):
+            return Outcome(
+                f"{tool.name} acts on something, and this run is not allowed to: its caller must name it in `tools`.",
+                "tool_not_allowed",
+            )
+        if tainted and tool.open_world and not named:
+            return Outcome(
+                f"{tool.name} reaches outside, and this run has read text from outside, which may have asked for it. "
+                "Its caller must name the tool in `tools`.",
+                "tool_not_allowed",
+            )
+        if call.arguments is None:
+            return Outcome(
+                f"The arguments of {tool.name} are not a JSON object. Write one with: "
+                f"{', '.join(tool.input_schema.get('properties') or {}) or 'nothing'}.",
+                "unreadable_arguments",
+            )
+        return None
