@@ -24,12 +24,12 @@ from services_node.mcp_server.external import ExternalServers
 from services_node.mcp_server.external_settings import read_external_servers
 from services_node.mcp_server.parts import Parts, make_parts
 from services_node.mcp_server.protocol import Offer, build_server
+from services_node.mcp_server.readiness import ReadinessProbe
 from services_node.mcp_server.registry import Registry
 from services_node.mcp_server.results import ResultLimits
 from stack.secrets import Secrets
 from stack.settings import Settings
 from wire.border import install_border
-from wire.health import Readiness
 
 SERVICE = "mcp-server"
 PRINCIPALS = {"frontend", "n8n", "operator", "services"}
@@ -81,9 +81,6 @@ def application(
     app.include_router(rest.router)
     app.add_middleware(Doorkeeper, admission=admission(settings, parts.topology))
 
-    async def readiness() -> Readiness:
-        return Readiness(True, {f"server {name}": state for name, state in external.health().items()})
-
     install_border(
         app,
         service=SERVICE,
@@ -91,7 +88,7 @@ def application(
         secrets=secrets,
         allowed=PRINCIPALS,
         acting_for=ACTING_FOR,
-        readiness=readiness,
+        readiness=ReadinessProbe(parts, external),
         openai_paths=(),
         open_paths=("/health", "/api/mcp/health"),
     )
