@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 Profile = Literal["local", "production"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 EngineStart = Literal["auto", "fork", "spawn"]
+Embeddings = Literal["off", "ready", "always"]
 
 
 def default_home() -> Path:
@@ -186,6 +187,28 @@ class Settings(BaseSettings):
     )
     prefect_probe_seconds: float = Field(3, gt=0, description="How often a Prefect that is down is looked for.")
 
+    # services: the assistant's tools and what it reads
+    chat_tools_offered: int = Field(4, ge=1, le=16, description="Tools told to a model for one question, at most.")
+    chat_tools_select_seconds: float = Field(
+        0.3, gt=0, description="What choosing the tools of a question may take; then the chat goes on without."
+    )
+    chat_tool_rounds: int = Field(4, ge=1, description="Model calls of one turn that may ask for tools.")
+    chat_tool_calls_at_once: int = Field(8, ge=1, description="Tool calls of one answer that are made (together).")
+    chat_tool_call_tokens: int = Field(512, ge=32, description="Tokens that a small model may write for one call.")
+    chat_tool_result_chars: int = Field(8000, ge=200, description="Characters of a tool's result that a model reads.")
+    chat_answer_tokens: int = Field(
+        512, ge=16, description="Tokens kept free for an answer in the model's context, where a request names no limit."
+    )
+    summary_context_share: float = Field(
+        0.6, gt=0, le=1, description="Of its model's context that a turn may read before older turns are summarised."
+    )
+    summary_kept_messages: int = Field(6, ge=0, description="Newest messages that a summary leaves as they are.")
+    summary_timeout_seconds: float = Field(300, gt=0, description="Longest making of a summary.")
+    max_concurrent_summaries: int = Field(2, ge=1, description="Summaries made at once; others wait for a later turn.")
+    prompts: Path | None = Field(
+        None, description="Folder of a team's own prompts, looked into before ours (flows/prompts)."
+    )
+
     # services: code execution and files
     max_concurrent_code_runs: int = Field(16, ge=1, description="Runs of code at once (429 beyond).")
     max_code_chars: int = Field(200_000, gt=0, description="Longest piece of code, in characters (422 beyond).")
@@ -267,7 +290,30 @@ class Settings(BaseSettings):
         10, gt=0, description="Longest connecting to one, and listing its tools."
     )
 
-    @field_validator("home", "topology", "catalogue", "routing_texts", "mcp_servers", "mcp_contexts")
+    # services: the smart MCP server
+    smart_refresh_seconds: float = Field(
+        60, gt=0, description="How often the light MCP server reads the MCP server's tools and contexts anew."
+    )
+    smart_tools: int = Field(300, ge=1, description="Tools it holds (what is beyond is left out).")
+    smart_tool_chars: int = Field(32_000, gt=0, description="Longest descriptor of a tool it holds.")
+    smart_contexts: int = Field(32, ge=0, description="Context documents it holds for `/analyze`.")
+    smart_context_chars: int = Field(4_000, gt=0, description="Of each, at most this many characters.")
+    smart_concurrent_calls: int = Field(64, ge=1, description="Calls it passes on at once (a tool error beyond).")
+    smart_call_seconds: float = Field(
+        330, gt=0, description="Longest silence of the MCP server in a call; tools have limits of their own."
+    )
+    smart_embeddings: Embeddings = Field(
+        "ready",
+        description="Whether choices of tools use embeddings of the model server. `off`: never. `ready`: while the "
+        "model is loaded. `always`: a question may load it, and evict another for it.",
+    )
+    smart_embeddings_model: str = Field("minilm_embeddings", description="The model asked for them.")
+    smart_embeddings_ms: float = Field(30, gt=0, description="Longest wait for a question's embedding (words beyond).")
+    smart_embeddings_look_seconds: float = Field(
+        5, gt=0, description="How often it is looked whether that model is loaded."
+    )
+
+    @field_validator("home", "topology", "catalogue", "routing_texts", "prompts", "mcp_servers", "mcp_contexts")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None

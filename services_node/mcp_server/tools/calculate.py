@@ -45,6 +45,14 @@ class Calculation(BaseModel):
     idempotent=True,
     timeout_seconds=5,
     cost="cheap",
+    examples=(
+        ('What is 8 times 9?', {'expression': '8*9'}),
+        ('¿Cuánto es 120 más 45?', {'expression': '120+45'}),
+        ('What is 20% of 50?', {'expression': '20% of 50'}),
+        ('¿Cuántas millas son 3 km?', {'expression': '3 km to miles'}),
+        ('What is the square root of 81?', {'expression': 'sqrt(81)'}),
+        ('How many days from 2026-03-01 to 2026-04-15?', {'expression': 'days between 2026-03-01 and 2026-04-15'}),
+    ),
     keywords={
         "es": ("calcula", "calcular", "cuánto", "suma", "resta", "multiplica", "divide", "por", "entre", "más", "menos",
                "porcentaje", "raíz", "convierte", "días", "kilómetros", "millas", "grados", "unidades", "iva"),
