@@ -91,7 +91,7 @@ async def test_a_client_that_closes_its_stream_cancels_the_call(trying: McpProce
 async def test_a_stop_ends_calls_with_their_reason_and_does_not_wait_for_streams(
     another: Callable[..., McpProcess], era: str
 ) -> None:
-    server = another()
+    server = another({"CAPIBARA6_GRACEFUL_STOP_SECONDS": "90"})  # what it would wait for its streams, as long as a test
     async with httpx.AsyncClient() as http, connected(server.mcp, era) as client:
         session = (await opened(http, server.mcp)).headers["mcp-session-id"]
         told = {**ACCEPT, "mcp-session-id": session}
@@ -101,9 +101,7 @@ async def test_a_stop_ends_calls_with_their_reason_and_does_not_wait_for_streams
             async with connected(server.mcp, MODERN) as watching:
                 await happened(watching, "stopped began")
             loop = asyncio.get_running_loop()
-            begun = loop.time()
             assert await loop.run_in_executor(None, server.stop) in (0, -15)  # uvicorn raises the signal again
-            assert loop.time() - begun < 8
         result = await call
     assert result.is_error
     assert "ended because the server is stopping" in words(result)

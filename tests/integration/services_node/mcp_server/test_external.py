@@ -17,7 +17,11 @@ SERVERS = """
 [servers.other]
 url = "http://127.0.0.1:{port}/mcp"
 allowed_tools = ["add", "page", "hang", "work", "broken", "events", "nothing"]
-timeout_seconds = 0.6
+
+[servers.hasty]
+url = "http://127.0.0.1:{port}/mcp"
+allowed_tools = ["work"]
+timeout_seconds = 2
 
 [servers.absent]
 url = "http://127.0.0.1:{nowhere}/mcp"
@@ -33,7 +37,8 @@ async def _health(ours: McpProcess) -> dict[str, Any]:
 
 async def _state(ours: McpProcess, state: str) -> None:
     async def reached() -> bool:
-        return (await _health(ours))["other"]["status"].startswith(state)
+        health = await _health(ours)
+        return all(health[name]["status"].startswith(state) for name in ("other", "hasty"))
 
     await until(reached, 20, f"the other server is {state}")
 
@@ -89,8 +94,8 @@ async def test_a_call_to_theirs_that_hangs_ends_on_both_sides(linked: tuple[McpP
     ours, theirs = linked
     await _state(ours, "ok")
     async with connected(ours.mcp, MODERN) as client, connected(theirs.mcp, MODERN) as watching:
-        late = await client.call_tool("other__work", {"name": "late"})
-        assert "other did not answer within 0.6 seconds" in words(late)
+        late = await client.call_tool("hasty__work", {"name": "late"})
+        assert "hasty did not answer within 2 seconds" in words(late)
         await happened(watching, "late cleaned up")
         left = asyncio.create_task(client.call_tool("other__work", {"name": "left"}))
         await happened(watching, "left began")
