@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from node_packages import NODE, REPOSITORY, environment, installed
-from running import McpProcess
+from mcp_process import McpProcess
 
 LOCKS = REPOSITORY / "tests" / "conformance"
 EXPECTED_FAILURES = LOCKS / "expected-failures.yaml"

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 
 import httpx
 import pytest
-from clients import ACCEPT, LEGACY, MODERN, body, connected, happened, headers, opened, until, words
-from running import McpProcess
+from mcp_clients import ACCEPT, LEGACY, MODERN, body, connected, happened, headers, opened, until, words
+from mcp_process import McpProcess
 
 MEMORY = 40 * 2**20  # what a thousand connections, or sessions that come and go, may cost
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from clients import LEGACY, MODERN, connected, happened, until, words
+from mcp_clients import LEGACY, MODERN, connected, happened, until, words
 from mcp import Client
-from running import McpProcess, free_port
+from mcp_process import McpProcess, free_port
 
 SERVERS = """
 [servers.other]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from clients import ACCEPT, LEGACY, MODERN, connected, opened
-from running import McpProcess
+from mcp_clients import ACCEPT, LEGACY, MODERN, connected, opened
+from mcp_process import McpProcess
 
 ADDRESSES = """
 [nodes.models-europe]

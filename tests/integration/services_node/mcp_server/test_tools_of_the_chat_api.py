@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from clients import MODERN, connected, until, words
+from mcp_clients import MODERN, connected, until, words
 from installation import Installation, eventually
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
