@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from mcp_clients import ACCEPT, LEGACY, MODERN, body, connected, happened, headers, opened, until, words
 from mcp.shared.exceptions import MCPError
+from mcp_clients import ACCEPT, LEGACY, MODERN, body, connected, happened, headers, opened, until, words
 from mcp_process import McpProcess
 
 both = pytest.mark.parametrize("era", [MODERN, LEGACY])

@@ -8,8 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from node_packages import NODE, REPOSITORY, environment, installed
 from mcp_process import McpProcess
+from node_packages import NODE, REPOSITORY, environment, installed
 
 LOCKS = REPOSITORY / "tests" / "conformance"
 EXPECTED_FAILURES = LOCKS / "expected-failures.yaml"

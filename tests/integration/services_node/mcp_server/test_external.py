@@ -9,8 +9,8 @@ from typing import Any
 
 import httpx
 import pytest
-from mcp_clients import LEGACY, MODERN, connected, happened, until, words
 from mcp import Client
+from mcp_clients import LEGACY, MODERN, connected, happened, until, words
 from mcp_process import McpProcess, free_port
 
 SERVERS = """
