@@ -39,6 +39,8 @@ from wire.context import outgoing_headers
 from wire.errors import ApiError
 from wire.ids import uuid7
 
+SHORT_ANSWER_TOKENS = 200
+
 
 async def converse(turn: Turn, steps: Steps) -> Performed:
     """Takes the turn. Returns how it ended; cancelling it stops generation and tools, and leaves the transcript."""
@@ -115,8 +117,16 @@ class _Assistant:
         said = "" if own else self.turn.prompts.system(route.model, request.locale, small=route.tool_calls == "guided")
         return [ChatMessage("system", text)] if (text := with_summary(said, request)) else []
 
-    async def _say(self, plan: _Plan, messages: Sequence[Mapping[str, Any]], *, later: bool = False) -> Said:
-        return await call_model(self.turn, self.steps, Ask(plan.route.model, joined_head(messages), later=later))
+    async def _say(
+        self,
+        plan: _Plan,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        options: Mapping[str, Any] | None = None,
+        later: bool = False,
+    ) -> Said:
+        ask = Ask(plan.route.model, joined_head(messages), options=options or {}, later=later)
+        return await call_model(self.turn, self.steps, ask)
 
     async def _native(self, plan: _Plan) -> None:
         """The model calls tools by OpenAI's form; those of one answer run together."""
@@ -156,8 +166,8 @@ class _Assistant:
         self.turn.on_first_output()  # its flow run may stand before the call is written
         for round_ in range(self.turn.limits.tool_rounds):
             call = await self._chosen(plan, results, later=round_ > 0)
-            if call is None:
-                break
+            if call is None or (results and call.arguments == results[-1][0].arguments):
+                break  # what failed as it stands fails again
             outcome = (await self.runner.run_all([call], plan.tools))[0]
             results.append((call, outcome))
             if not outcome.failed or outcome.error_code == "tool_not_allowed":
@@ -166,7 +176,8 @@ class _Assistant:
         if results and newest["role"] == "user":
             told = with_results(str(newest["content"]), results[-1], request.locale)
             newest = {**newest, "content": told}
-        await self._say(plan, [*before, newest], later=bool(results))
+        short = short_answer(request.options) if results else {}
+        await self._say(plan, [*before, newest], options=short, later=bool(results))
 
     async def _chosen(self, plan: _Plan, failures: list[tuple[Call, Outcome]], *, later: bool) -> Call | None:
         """The call the model writes; None, and noted, where it writes none."""
@@ -194,6 +205,12 @@ async def both(routing: Any, offering: Any) -> tuple[Route, tuple[Tool, ...]]:
     except* ApiError as several:
         raise several.exceptions[0] from None
     return route.result(), tools.result()
+
+
+def short_answer(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a small model answers from a result: it says it in its first lines, and then often again and again."""
+    limits = {"max_tokens": SHORT_ANSWER_TOKENS, "stop": ["\n\n"]}
+    return {name: value for name, value in limits.items() if options.get(name) is None}
 
 
 def with_summary(system: str, request: TurnRequest) -> str:
