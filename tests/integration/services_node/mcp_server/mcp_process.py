@@ -62,7 +62,7 @@ class McpProcess:
             self._process = subprocess.Popen(
                 [sys.executable, str(self._script)], env=environment, cwd=REPOSITORY, stdout=log, stderr=log
             )
-        eventually(self._answers, 30, "the MCP server answers")
+        eventually(self._answers, 90, "the MCP server answers")
         return self
 
     def _answers(self) -> bool:
