@@ -22,6 +22,7 @@ PHRASE = 0.55  # keyword of two words or more
 KEYWORD = 0.35  # of one word
 NAME = 0.7  # all words of its name
 DESCRIPTION = 0.3  # at most, by the share of the question's telling words that stand in it
+WORDS = 0.6  # all words together, at most, of a tool that signals know: they alone never make it offered
 ABOUT = 0.4  # what words count for in a question that wants an explanation or a text
 MEANING = 0.8  # at most, by likeness of embeddings
 UNSIGNALLED = 0.5  # enough for a tool that no signal knows: an external server's
@@ -88,6 +89,8 @@ class Index:
             served = self._served[tool.name]
             signal = max((shown.get(want, 0.0) for want in served), default=0.0)
             word = self._words(tool, words) * (ABOUT if asked.about else 1.0)
+            if served:
+                word = min(word, WORDS)
             meaning = _meaning(likeness(tool)) if likeness is not None and (signal or word) else 0.0
             score = signal + word + meaning
             if score >= (ENOUGH if served else UNSIGNALLED):
