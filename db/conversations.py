@@ -5,14 +5,17 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import delete, or_, select, tuple_, update
 
+from db import kept
 from db.engine import Database
 from db.records import ConversationRecord, MessageRecord
 from db.tables import Conversation, Message
-from db.turns import no_conversation
+from db.turns import message_record, no_conversation
 
-_COLUMNS = (Conversation.id, Conversation.title, Conversation.created_at, Conversation.updated_at)
+_COLUMNS = (
+    Conversation.id, Conversation.title, Conversation.created_at, Conversation.updated_at, Conversation.forked_from,
+)  # fmt: skip
 
 
 class Conversations:
@@ -45,13 +48,31 @@ class Conversations:
         rows = await self._database.rows(
             select(
                 Message.id, Message.role, Message.content, Message.model, Message.complete, Message.run_id,
-                Message.created_at,
+                Message.created_at, Message.position, Message.tool_calls,
             )
             .where(Message.conversation_id == conversation_id, Message.owner == owner)
             .order_by(Message.position.desc())
             .limit(limit)
         )  # fmt: skip
-        return [MessageRecord(**row._asdict()) for row in reversed(rows)]
+        return [message_record(row) for row in reversed(rows)]
+
+    async def summarise(self, conversation_id: uuid.UUID, owner: str, summary: str, until: int) -> bool:
+        """Keeps a summary of the messages up to and with position `until`. Returns whether it was kept: not when there
+        is one that covers as much, or when the message there has gone (its answer was made anew).
+        """
+        there = select(Message.id).where(Message.conversation_id == conversation_id, Message.position == until)
+        rows = await self._database.rows(
+            update(Conversation)
+            .where(
+                Conversation.id == conversation_id,
+                Conversation.owner == owner,
+                or_(Conversation.summary_until.is_(None), Conversation.summary_until < until),
+                there.exists(),
+            )
+            .values(summary=kept.text(summary), summary_until=until)
+            .returning(Conversation.id)
+        )
+        return bool(rows)
 
     async def remove(self, conversation_id: uuid.UUID, owner: str) -> None:
         """Removes a conversation with its messages; its runs stay, without it. Raises NotFound."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 RunStatus = Literal["queued", "running", "completed", "failed", "cancelled", "crashed"]
+StepKind = Literal["model_call", "tool_call", "sandbox", "retrieval", "step"]
+ToolStatus = Literal["completed", "failed", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,11 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run about to begin. new_conversation: whether its conversation is made with it (titled `title`)."""
+    """A run about to begin. new_conversation: whether its conversation is made with it (titled `title`).
+
+    parent_id: the run that asked for this one; left out where its owner has no such run. replaces: the answer that this
+    run's, once it is whole, takes the place of. queued: whether its row is there already, waiting (`db.queued`).
+    """
 
     id: uuid.UUID
     owner: str
@@ -33,6 +40,9 @@ class NewRun:
     instance_id: uuid.UUID
     requested_model: str | None
     messages: tuple[NewMessage, ...]
+    parent_id: uuid.UUID | None = None
+    replaces: uuid.UUID | None = None
+    queued: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +53,26 @@ class OwnedRun:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCallRecord:
+    """A tool that an answer used. result: its text, bounded. error: `code` and `detail`, None where it went well.
+
+    untrusted: whether the result comes from outside (a fetched page, somebody else's server).
+    """
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+    status: ToolStatus
+    result: str | None
+    error: Mapping[str, str] | None
+    duration_ms: float
+    untrusted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StepRecord:
+    """parent_id: the step that it is part of. detail: what is worth knowing of it, by its kind."""
+
     id: uuid.UUID
     name: str
     status: RunStatus
@@ -51,11 +80,18 @@ class StepRecord:
     ended_at: datetime | None
     error_code: str | None = None
     error_detail: str | None = None
+    kind: StepKind = "step"
+    parent_id: uuid.UUID | None = None
+    detail: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FinishedRun:
-    """How a run ended. `content` is what was said, if anything; kept also when it was cut short (`complete` False)."""
+    """How a run ended. `content` is what was said, if anything; kept also when it was cut short (`complete` False).
+
+    tool_calls: what the answer used; kept with it, or alone where nothing was said. replaces: the answer whose place a
+    complete one takes; one that is not complete is then not kept.
+    """
 
     id: uuid.UUID
     owner: str
@@ -77,10 +113,14 @@ class FinishedRun:
     started_at: datetime
     ended_at: datetime
     steps: tuple[StepRecord, ...]
+    tool_calls: tuple[ToolCallRecord, ...] = ()
+    replaces: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MessageRecord:
+    """position: its order, ever growing."""
+
     id: uuid.UUID
     role: Role
     content: str
@@ -88,14 +128,27 @@ class MessageRecord:
     complete: bool
     run_id: uuid.UUID | None
     created_at: datetime
+    position: int
+    tool_calls: tuple[ToolCallRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a turn goes on from. summary: of all that was said before the first of `messages`, where there is one."""
+
+    summary: str | None
+    messages: list[MessageRecord]
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationRecord:
+    """forked_from: the conversation whose messages it began with."""
+
     id: uuid.UUID
     title: str
     created_at: datetime
     updated_at: datetime
+    forked_from: uuid.UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +174,9 @@ class RunRecord:
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
+    parent_id: uuid.UUID | None = None
+    tool_calls: int = 0
+    tool_errors: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ _COLUMNS = (
     Run.id, Run.kind, Run.status, Run.conversation_id, Run.trace_id, Run.prefect_flow_run_id, Run.flow_recorded_at,
     Run.requested_model, Run.model, Run.route, Run.prompt_tokens, Run.completion_tokens, Run.queue_ms, Run.load_ms,
     Run.first_token_ms, Run.total_ms, Run.error_code, Run.error_detail, Run.created_at, Run.started_at, Run.ended_at,
+    Run.parent_id, Run.tool_calls, Run.tool_errors,
 )  # fmt: skip
 
 BATCH = "code-batch"  # worked on by another process (`db.batches`)
@@ -58,7 +59,7 @@ class Runs:
         rows = await self._database.rows(
             select(
                 RunStep.id, RunStep.name, RunStep.status, RunStep.started_at, RunStep.ended_at, RunStep.error_code,
-                RunStep.error_detail,
+                RunStep.error_detail, RunStep.kind, RunStep.parent_id, RunStep.detail,
             )
             .where(RunStep.run_id == run_id)
             .order_by(RunStep.position)

@@ -7,14 +7,31 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, MetaData, Text, func
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Computed,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    Text,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 RUN_STATUSES = ("queued", "running", "completed", "failed", "cancelled", "crashed")
 OPEN_STATUSES = ("queued", "running")
+STEP_KINDS = ("model_call", "tool_call", "sandbox", "retrieval", "step")
+# Full text of a message, in both languages at once. The first characters only: a tsvector holds less than 1 MB, and a
+# text that Postgres refuses to index is a message that is not kept. Four bytes a character, hyphenated words whole and
+# in parts, and each with two stems: 40,000 characters stay below it whatever they are.
+SEARCHED_CHARS = 40_000
+SEARCH = " || ".join(f"to_tsvector('{name}', left(content, {SEARCHED_CHARS}))" for name in ("spanish", "english"))
 
 Id = Annotated[uuid.UUID, mapped_column(primary_key=True)]
 Owner = Annotated[str, mapped_column(Text, ForeignKey("principals.name"))]
@@ -45,12 +62,20 @@ class Principal(Base):
 
 
 class Conversation(Base):
+    """summary: of its messages up to and with position `summary_until`. forked_from: whose messages it began with."""
+
     __tablename__ = "conversations"
-    __table_args__ = (Index(None, "owner", "updated_at", "id"),)
+    __table_args__ = (
+        Index(None, "owner", "updated_at", "id"),
+        Index(None, "forked_from", postgresql_where="forked_from IS NOT NULL"),
+    )
 
     id: Mapped[Id]
     owner: Mapped[Owner]
     title: Mapped[str]
+    summary: Mapped[str | None]
+    summary_until: Mapped[int | None] = mapped_column(BigInteger)
+    forked_from: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("conversations.id", ondelete="SET NULL"))
     created_at: Mapped[Moment]
     updated_at: Mapped[Moment]
 
@@ -60,6 +85,7 @@ class Run(Base):
 
     instance_id: the chat API process that owns it while it is open. flow_recorded_at: when Prefect is known to show
     the run's final state. Timings are milliseconds since the request was read; queue and load are the model server's.
+    parent_id: the run that asked for this one. tool_calls, tool_errors: how many there were, and how many failed.
     """
 
     __tablename__ = "runs"
@@ -67,6 +93,7 @@ class Run(Base):
         CheckConstraint(f"status IN {RUN_STATUSES}", name="status"),
         Index(None, "owner", "created_at", "id"),
         Index(None, "conversation_id"),
+        Index(None, "parent_id", postgresql_where="parent_id IS NOT NULL"),
         Index("ix_runs_open", "stack_id", postgresql_where="status IN ('queued', 'running')"),
         Index("ix_runs_unrecorded", "stack_id", "created_at", postgresql_where="flow_recorded_at IS NULL"),
     )
@@ -75,6 +102,7 @@ class Run(Base):
     owner: Mapped[Owner]
     kind: Mapped[str]
     status: Mapped[str]
+    parent_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
     conversation_id: Mapped[uuid.UUID | None] = mapped_column(ForeignKey("conversations.id", ondelete="SET NULL"))
     trace_id: Mapped[str]
     stack_id: Mapped[str]
@@ -86,6 +114,8 @@ class Run(Base):
     route: Mapped[str | None]
     prompt_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
+    tool_calls: Mapped[int] = mapped_column(server_default="0")
+    tool_errors: Mapped[int] = mapped_column(server_default="0")
     queue_ms: Mapped[float | None]
     load_ms: Mapped[float | None]
     first_token_ms: Mapped[float | None]
@@ -98,12 +128,16 @@ class Run(Base):
 
 
 class Message(Base):
-    """position: order within all messages, given by the database. complete: False for an answer that was cut short."""
+    """position: order within all messages, given by the database. complete: False for an answer that was cut short.
+
+    tool_calls: of the answer (`db.records.ToolCallRecord`).
+    """
 
     __tablename__ = "messages"
     __table_args__ = (
         CheckConstraint("role IN ('system', 'user', 'assistant')", name="role"),
         Index(None, "conversation_id", "position"),
+        Index(None, "search", postgresql_using="gin"),
     )
 
     id: Mapped[Id]
@@ -115,21 +149,30 @@ class Message(Base):
     content: Mapped[str]
     model: Mapped[str | None]
     complete: Mapped[bool] = mapped_column(server_default="true")
+    tool_calls: Mapped[list[dict[str, Any]] | None] = mapped_column(JSONB)
+    search: Mapped[str | None] = mapped_column(TSVECTOR, Computed(SEARCH, persisted=True))
     created_at: Mapped[Moment]
 
 
 class RunStep(Base):
-    """One effect of a run: a model call, later a tool or a sandbox execution."""
+    """One effect of a run: a model call, a tool, a sandbox execution. parent_id: the run's step that it is part of."""
 
     __tablename__ = "run_steps"
-    __table_args__ = (CheckConstraint(f"status IN {RUN_STATUSES}", name="status"), Index(None, "run_id", "position"))
+    __table_args__ = (
+        CheckConstraint(f"status IN {RUN_STATUSES}", name="status"),
+        CheckConstraint(f"kind IN {STEP_KINDS}", name="kind"),
+        Index(None, "run_id", "position"),
+    )
 
     id: Mapped[Id]
     run_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
     owner: Mapped[Owner]
     position: Mapped[int]
     name: Mapped[str]
+    kind: Mapped[str] = mapped_column(server_default="step")
+    parent_id: Mapped[uuid.UUID | None]
     status: Mapped[str]
+    detail: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
     error_code: Mapped[str | None]
     error_detail: Mapped[str | None]
     started_at: Mapped[Moment]
@@ -140,7 +183,7 @@ class File(Base):
     """What an owner uploaded or a run made. The bytes are in `storage_path`, below the stack's home."""
 
     __tablename__ = "files"
-    __table_args__ = (Index(None, "owner", "created_at"),)
+    __table_args__ = (Index(None, "owner", "created_at"), Index(None, "conversation_id"), Index(None, "run_id"))
 
     id: Mapped[Id]
     owner: Mapped[Owner]

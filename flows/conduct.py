@@ -191,7 +191,7 @@ class Conductor:
         rows: RunRows,
         flows: Flows,
         limits: RunLimits,
-        observe: Callable[[str, Ended[Any]], None] = lambda _kind, _ended: None,
+        observe: Callable[[NewRun, Ended[Any]], None] = lambda _run, _ended: None,
     ) -> None:
         self._rows = rows
         self._flows = flows
@@ -274,7 +274,7 @@ class Conductor:
             if unsaved is not None:
                 status, error = "failed", unsaved
             ended_at, total_ms = datetime.now(UTC), work.account.elapsed_ms()
-            link.end(_outcome(status, error, ended_at))
+            link.end(_outcome(status, error, ended_at, work.account.mark))
             if unsaved is None:
                 attach()
                 record = work.finished(run, status, error, Span(ended_at, total_ms))
@@ -285,7 +285,7 @@ class Conductor:
                 timer.cancel()
             if self._active.get(run.id) is active:
                 del self._active[run.id]
-        self._observe(work.kind, last)
+        self._observe(run, last)
         active.close(last)
 
     async def _begin(self, active: ActiveRun[Any, Any]) -> ApiError | None:
@@ -360,6 +360,6 @@ async def _result(
     return result.status, result.error
 
 
-def _outcome(status: RunStatus, error: ApiError | None, ended_at: datetime) -> Outcome:
+def _outcome(status: RunStatus, error: ApiError | None, ended_at: datetime, mark: str | None) -> Outcome:
     message = f"{error.code}: {error.detail}" if error else "The run ended well."
-    return Outcome(status, message, ended_at)
+    return Outcome(status, message, ended_at, name=mark if status == "completed" else None)

@@ -28,7 +28,13 @@ async def code(run_id: str, conversation_id: str) -> State[None]:
     return await _attend()
 
 
-FLOWS = {flow.name: flow for flow in (chat, code)}  # by the kind of the run
+@flow(name="summary", persist_result=False, validate_parameters=False, log_prints=False, retries=0)
+async def summary(run_id: str, conversation_id: str) -> State[None]:
+    """A conversation's older part, summarised. As `chat`."""
+    return await _attend()
+
+
+FLOWS = {flow.name: flow for flow in (chat, code, summary)}  # by the kind of the run
 
 
 async def _attend() -> State[None]:
@@ -48,7 +54,7 @@ def state_of(outcome: Outcome, note: str = "") -> State[None]:
     message = f"{outcome.message} {note}".strip()
     match outcome.status:
         case "completed":
-            return Completed(message=message)
+            return Completed(message=message, name=outcome.name) if outcome.name else Completed(message=message)
         case "cancelled":
             return Cancelled(message=message)
         case "crashed":
@@ -58,7 +64,14 @@ def state_of(outcome: Outcome, note: str = "") -> State[None]:
 
 
 async def _run_step(job: StepJob[Any]) -> None:
-    @task(name=job.name, persist_result=False, cache_policy=NO_CACHE, retries=0)
+    @task(
+        name=job.name,
+        persist_result=False,
+        cache_policy=NO_CACHE,
+        retries=job.retries.most,
+        retry_delay_seconds=job.retries.delay_seconds,
+        retry_condition_fn=lambda _task, _run, _state: job.again(),
+    )
     async def step() -> None:
         await job.on_flow_loop()
 

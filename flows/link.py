@@ -21,22 +21,39 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How the turn ended, as Prefect shows it."""
+    """How the turn ended, as Prefect shows it. name: of a completed state that has one of its own."""
 
     status: RunStatus
     message: str
     ended_at: datetime
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often an effect that failed is tried again, and when that makes sense. Only for what may be repeated."""
+
+    most: int
+    worth: Callable[[BaseException], bool]
+    delay_seconds: float = 0.3
+
+
+NO_RETRIES = Retries(0, lambda _: False)
 
 
 @dataclass(slots=True)
 class StepJob(Generic[T]):
-    """A step on its way to the flow. `begun`: the effect may have been done already. `result` is the turn's loop's."""
+    """A step on its way to the flow. `begun`: the effect may have been done already. `result` is the turn's loop's.
+    failure: of an attempt that is to be followed by another."""
 
     name: str
     effect: Callable[[], Awaitable[T]]
     home: asyncio.AbstractEventLoop
     result: asyncio.Future[T]
+    retries: Retries = NO_RETRIES
     begun: bool = False
+    attempts: int = 0
+    failure: BaseException | None = None
 
     async def on_flow_loop(self) -> None:
         """Runs the effect at home and waits for it here. Raises what it raised, for the task's state."""
@@ -51,12 +68,16 @@ class StepJob(Generic[T]):
         if self.result.done():
             raise StepRefused  # the turn was cancelled meanwhile
         self.begun = True
+        self.attempts += 1
+        self.failure = None
         work = asyncio.ensure_future(self.effect())
         self.result.add_done_callback(lambda _: work.cancel())
         try:
             value = await work
         except BaseException as error:
-            if not self.result.done():
+            if self.attempts <= self.retries.most and self.retries.worth(error):
+                self.failure = error  # the task's next attempt, or `give_up`, settles it
+            elif not self.result.done():
                 self.result.set_exception(error)
             raise
         if not self.result.done():
@@ -67,8 +88,16 @@ class StepJob(Generic[T]):
         self.home.call_soon_threadsafe(self._refuse)
 
     def _refuse(self) -> None:
-        if not self.begun and not self.result.done():
+        if self.result.done():
+            return
+        if not self.begun:
             self.result.set_exception(StepRefused())
+        elif self.failure is not None:
+            self.result.set_exception(self.failure)
+
+    def again(self) -> bool:
+        """Whether the attempt that just failed is to be followed by another."""
+        return self.failure is not None and not self.result.done()
 
 
 class StepCancelled(Exception):
@@ -77,6 +106,18 @@ class StepCancelled(Exception):
 
 class StepRefused(Exception):
     """The flow run could not take a step; nothing of it was done."""
+
+
+async def run_here(effect: Callable[[], Awaitable[T]], retries: Retries) -> T:
+    """The effect, tried as often as it may be."""
+    for _ in range(retries.most):
+        try:
+            return await effect()
+        except Exception as error:
+            if not retries.worth(error):
+                raise
+            await asyncio.sleep(retries.delay_seconds)
+    return await effect()
 
 
 @dataclass(slots=True)
@@ -95,15 +136,15 @@ class FlowLink:
 
     # the turn's side
 
-    async def run_step(self, name: str, effect: Callable[[], Awaitable[T]]) -> T:
+    async def run_step(self, name: str, effect: Callable[[], Awaitable[T]], retries: Retries = NO_RETRIES) -> T:
         """Runs the effect as a task of the flow run when it stands, else here and now."""
-        job: StepJob[T] = StepJob(name, effect, self.home, self.home.create_future())
+        job: StepJob[T] = StepJob(name, effect, self.home, self.home.create_future(), retries)
         if not self._tell_flow(job):
-            return await effect()
+            return await run_here(effect, retries)
         try:
             return await job.result
         except StepRefused:
-            return await effect()
+            return await run_here(effect, retries)
 
     def end(self, outcome: Outcome) -> None:
         """The turn has ended. Said once."""

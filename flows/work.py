@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-from db.records import FinishedRun, NewRun, OwnedRun, RunStatus, StepRecord
+from db.records import FinishedRun, NewRun, OwnedRun, RunStatus, StepKind, StepRecord
 from flows.steps import Steps
 from wire.errors import ApiError
 from wire.ids import uuid7
@@ -46,6 +47,15 @@ class Performed:
 
 
 @dataclass(slots=True)
+class StepNote:
+    """What a step under way notes of itself. failure: code and words, of one that failed without raising."""
+
+    id: uuid.UUID
+    detail: dict[str, Any] = field(default_factory=dict)
+    failure: tuple[str, str] | None = None
+
+
+@dataclass(slots=True)
 class Account:
     """What is known of a run so far. Times are `perf_counter` seconds."""
 
@@ -53,20 +63,43 @@ class Account:
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     steps: list[StepRecord] = field(default_factory=list)
 
+    @property
+    def mark(self) -> str | None:
+        """A name of its own for a completed run that something went wrong in, as Prefect shows it."""
+        return None
+
     def elapsed_ms(self) -> float:
         return (time.perf_counter() - self.started) * 1000
 
     @asynccontextmanager
-    async def step(self, name: str) -> AsyncIterator[None]:
-        """Notes a step and how it ended."""
+    async def step(
+        self, name: str, kind: StepKind = "step", parent_id: uuid.UUID | None = None
+    ) -> AsyncIterator[StepNote]:
+        """Notes a step and how it ended. What is put into the note's `detail` is kept with it."""
         step_id, started_at = uuid7(), datetime.now(UTC)
+        told = StepNote(step_id)
 
         def note(status: Literal["completed", "failed", "cancelled"], error: ApiError | None = None) -> None:
-            code, detail = (error.code, error.detail) if error else (None, None)
-            self.steps.append(StepRecord(step_id, name, status, started_at, datetime.now(UTC), code, detail))
+            code, detail = (error.code, error.detail) if error else told.failure or (None, None)
+            if told.failure and status == "completed":
+                status = "failed"
+            self.steps.append(
+                StepRecord(
+                    step_id,
+                    name,
+                    status,
+                    started_at,
+                    datetime.now(UTC),
+                    code,
+                    detail,
+                    kind=kind,
+                    parent_id=parent_id,
+                    detail=told.detail or None,
+                )
+            )
 
         try:
-            yield
+            yield told
         except ApiError as error:
             note("failed", error)
             raise
@@ -112,7 +145,24 @@ class Work(Protocol[E_co, A_co]):
         ...
 
 
-def finished_run(run: OwnedRun, account: Account, status: RunStatus, error: ApiError | None, span: Span) -> FinishedRun:
+class Modelled(Protocol):
+    """What a model did for a run."""
+
+    model: str | None
+    route: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+
+
+def finished_run(
+    run: OwnedRun,
+    account: Account,
+    status: RunStatus,
+    error: ApiError | None,
+    span: Span,
+    *,
+    modelled: Modelled | None = None,
+) -> FinishedRun:
     """The row of the end of a run that says nothing in a conversation."""
     return FinishedRun(
         id=run.id,
@@ -122,10 +172,10 @@ def finished_run(run: OwnedRun, account: Account, status: RunStatus, error: ApiE
         message_id=uuid7(),
         content="",
         complete=status == "completed",
-        model=None,
-        route=None,
-        prompt_tokens=None,
-        completion_tokens=None,
+        model=modelled.model if modelled else None,
+        route=modelled.route if modelled else None,
+        prompt_tokens=modelled.prompt_tokens if modelled else None,
+        completion_tokens=modelled.completion_tokens if modelled else None,
         queue_ms=None,
         load_ms=None,
         first_token_ms=None,

@@ -187,6 +187,28 @@ class Settings(BaseSettings):
     )
     prefect_probe_seconds: float = Field(3, gt=0, description="How often a Prefect that is down is looked for.")
 
+    # services: the assistant's tools and what it reads
+    chat_tools_offered: int = Field(4, ge=1, le=16, description="Tools told to a model for one question, at most.")
+    chat_tools_select_seconds: float = Field(
+        0.3, gt=0, description="What choosing the tools of a question may take; then the chat goes on without."
+    )
+    chat_tool_rounds: int = Field(4, ge=1, description="Model calls of one turn that may ask for tools.")
+    chat_tool_calls_at_once: int = Field(8, ge=1, description="Tool calls of one answer that are made (together).")
+    chat_tool_call_tokens: int = Field(512, ge=32, description="Tokens that a small model may write for one call.")
+    chat_tool_result_chars: int = Field(8000, ge=200, description="Characters of a tool's result that a model reads.")
+    chat_answer_tokens: int = Field(
+        512, ge=16, description="Tokens kept free for an answer in the model's context, where a request names no limit."
+    )
+    summary_context_share: float = Field(
+        0.6, gt=0, le=1, description="Of its model's context that a turn may read before older turns are summarised."
+    )
+    summary_kept_messages: int = Field(6, ge=0, description="Newest messages that a summary leaves as they are.")
+    summary_timeout_seconds: float = Field(300, gt=0, description="Longest making of a summary.")
+    max_concurrent_summaries: int = Field(2, ge=1, description="Summaries made at once; others wait for a later turn.")
+    prompts: Path | None = Field(
+        None, description="Folder of a team's own prompts, looked into before ours (flows/prompts)."
+    )
+
     # services: code execution and files
     max_concurrent_code_runs: int = Field(16, ge=1, description="Runs of code at once (429 beyond).")
     max_code_chars: int = Field(200_000, gt=0, description="Longest piece of code, in characters (422 beyond).")
@@ -291,7 +313,7 @@ class Settings(BaseSettings):
         5, gt=0, description="How often it is looked whether that model is loaded."
     )
 
-    @field_validator("home", "topology", "catalogue", "routing_texts", "mcp_servers", "mcp_contexts")
+    @field_validator("home", "topology", "catalogue", "routing_texts", "prompts", "mcp_servers", "mcp_contexts")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path is not None else None

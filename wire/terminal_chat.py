@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import sys
 
 from stack.errors import StackError
@@ -14,6 +15,8 @@ from wire.border import keys_needed
 from wire.clients.chat import ChatClient
 from wire.errors import ApiError
 
+SHOWN_CHARS = 160  # of a tool's arguments or result
+
 
 async def ask(client: ChatClient, request: dict[str, object]) -> int:
     """Prints the answer as it comes, then one line about model, tools and run on standard error."""
@@ -22,6 +25,11 @@ async def ask(client: ChatClient, request: dict[str, object]) -> int:
             case "token":
                 sys.stdout.write(event["content"])
                 sys.stdout.flush()
+            case "tool_call":
+                sys.stderr.write(f"→ {event['name']}({shortened(event['arguments'])})\n")
+            case "tool_result":
+                told = (event.get("error") or {}).get("detail") or event.get("result")
+                sys.stderr.write(f"{'←' if event['status'] == 'completed' else '✗'} {shortened(told)}\n")
             case "error":
                 told = event.get("error") or {}
                 sys.stderr.write(f"\n{told.get('code', 'error')}: {told.get('detail', 'the answer failed')}\n")
@@ -39,17 +47,28 @@ async def ask(client: ChatClient, request: dict[str, object]) -> int:
     return 1
 
 
+def shortened(value: object) -> str:
+    """One line of it."""
+    text = " ".join((value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).split())
+    return text if len(text) <= SHOWN_CHARS else f"{text[: SHOWN_CHARS - 1]}…"
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./capibara6 chat", description="Ask the running stack one question.")
     parser.add_argument("question")
     parser.add_argument("--model", help="a model id (default: the router chooses)")
     parser.add_argument("--conversation", metavar="ID", help="go on with a conversation")
     parser.add_argument("--max-tokens", type=int)
+    parser.add_argument(
+        "--tools", metavar="NAME,…", help="tools that may be used, those that act included; `none` for none"
+    )
     given = parser.parse_args(arguments)
     request: dict[str, object] = {"message": given.question}
     request |= {"model": given.model} if given.model else {}
     request |= {"conversation_id": given.conversation} if given.conversation else {}
     request |= {"max_tokens": given.max_tokens} if given.max_tokens else {}
+    if given.tools:
+        request["tools"] = False if given.tools == "none" else [name for name in given.tools.split(",") if name]
     try:
         settings = get_settings()
         key = None

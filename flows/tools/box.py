@@ -65,6 +65,8 @@ class SmartRegistry(Protocol):
         self, query: str, *, limit: int, allowed: Collection[str] | None
     ) -> Sequence[Mapping[str, Any]]: ...
 
+    async def close(self) -> None: ...
+
 
 class ToolServer(Protocol):
     async def tools(self) -> Sequence[Mapping[str, Any]]: ...
@@ -78,6 +80,8 @@ class ToolServer(Protocol):
         meta: Mapping[str, Any] | None = None,
     ) -> ToolResult: ...
 
+    async def close(self) -> None: ...
+
 
 class ServedTools:
     """`Toolbox` over the services' own servers."""
@@ -87,7 +91,7 @@ class ServedTools:
         self._server = server
         self._code = code
         self._limits = limits
-        self._away = False
+        self.away = False  # whether the smart registry did not answer when it was last asked
         self._listed: tuple[float, frozenset[str]] | None = None
 
     async def offered(self, question: str, allowed: Allowed) -> tuple[Tool, ...]:
@@ -95,13 +99,13 @@ class ServedTools:
             async with asyncio.timeout(self._limits.select_seconds):
                 found = await self._registry.select(question, limit=self._limits.offered, allowed=allowed.names)
         except (ApiError, TimeoutError) as error:
-            if not self._away:
+            if not self.away:
                 log.warning(
                     "the smart registry does not answer; chats go on without tools", extra={"reason": repr(error)}
                 )
-            self._away = True
+            self.away = True
             return ()
-        self._away = False
+        self.away = False
         return tuple(tool for tool in map(Tool.of, found) if allowed.offers(tool))
 
     async def unknown(self, names: Collection[str]) -> list[str]:
@@ -114,6 +118,10 @@ class ServedTools:
                 return []
             self._listed = time.monotonic(), frozenset(str(tool["name"]) for tool in tools)
         return sorted(set(names) - self._listed[1])
+
+    async def close(self) -> None:
+        await self._registry.close()
+        await self._server.close()
 
     async def call(self, call: Call, tool: Tool, around: Surroundings) -> Outcome:
         arguments = call.arguments or {}

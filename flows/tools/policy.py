@@ -52,3 +52,6 @@ class Allowed:
                 "unreadable_arguments",
             )
         return None
+
+
+BY_DEFAULT = Allowed()

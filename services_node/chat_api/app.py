@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from typing import Any
 
 from fastapi import FastAPI
 
@@ -16,25 +17,34 @@ from db.conversations import Conversations
 from db.engine import Database
 from db.errors import DatabaseUnavailable
 from db.files import Files
+from db.records import NewRun
 from db.runs import Runs
 from db.turns import Turns
 from db.urls import database_url
+from flows.chat import Assistance
 from flows.code import CodeTools, ConversationTurns
 from flows.code_events import CodeLimits
-from flows.conduct import Conductor, RunLimits
+from flows.conduct import Conductor, Ended, RunLimits
 from flows.file_store import FileStore
 from flows.prefect_settings import client_environment
+from flows.prompting import PromptFolder
 from flows.runner import FlowRunner, RunnerConfig
 from flows.sandboxes import E2BSandboxes, connection
+from flows.summary import SummaryLimits
+from flows.tools.box import ServedTools, ToolLimits
+from flows.turn import TurnLimits
 from services_node.chat_api import batches as batch_routes
 from services_node.chat_api import chat, code, conversations, files, metrics, runs, status
 from services_node.chat_api.parts import Parts
+from services_node.chat_api.summaries import Summaries
 from stack.processes import stack_id
 from stack.secrets import Secrets
 from stack.settings import Settings
 from stack.topology import load_topology
 from wire.border import install_border, keys_needed
+from wire.clients.mcp import McpClient
 from wire.clients.models import ModelServerClient
+from wire.clients.smart import SmartToolsClient
 from wire.health import Readiness
 from wire.ids import uuid7
 
@@ -94,11 +104,27 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     )
     turns = Turns(database)
     limits = RunLimits(
-        at_once={"chat": settings.max_concurrent_turns, "code": settings.max_concurrent_code_runs},
+        at_once={
+            "chat": settings.max_concurrent_turns,
+            "code": settings.max_concurrent_code_runs,
+            "summary": settings.max_concurrent_summaries,
+        },
         flow_start_delay_seconds=settings.flow_start_delay_ms / 1000,
         record_retry_seconds=settings.record_retry_seconds,
     )
-    conductor = Conductor(turns, flow_runner, limits, metrics.observe)
+    summaries = Summaries(
+        SummaryLimits(
+            context_share=settings.summary_context_share,
+            kept_messages=settings.summary_kept_messages,
+            timeout_seconds=settings.summary_timeout_seconds,
+        )
+    )
+
+    def observe(run: NewRun, ended: Ended[Any]) -> None:
+        metrics.observe(run, ended)
+        summaries.consider(run, ended)
+
+    conductor = Conductor(turns, flow_runner, limits, observe)
     metrics.ACTIVE.set_function(lambda: conductor.active("chat"))
     metrics.ACTIVE_CODE.set_function(lambda: conductor.active("code"))
     sandboxes = E2BSandboxes(
@@ -112,7 +138,10 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     )
     file_rows = Files(database)
     files = FileStore(settings.home, file_rows, owner_bytes=settings.owner_files_bytes)
-    return Parts(
+    code_tools = CodeTools(sandboxes, files, ConversationTurns(), CodeLimits.of(settings))
+    tools = served_tools(settings, secrets, code_tools)
+    prompts = PromptFolder(settings.prompts)
+    summaries.parts = parts = Parts(
         settings,
         this_stack,
         instance_id,
@@ -124,10 +153,43 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         flow_runner,
         conductor,
         sandboxes,
-        CodeTools(sandboxes, files, ConversationTurns(), CodeLimits.of(settings)),
+        code_tools,
+        tools,
+        prompts,
+        Assistance(models, tools, prompts, turn_limits(settings)),
+        summaries,
         file_rows,
         files,
         batches,
+    )
+    return parts
+
+
+def served_tools(settings: Settings, secrets: Secrets, code: CodeTools) -> ServedTools:
+    """The tools of the node's MCP servers."""
+    topology = load_topology(settings)
+
+    def key(service: str) -> str | None:
+        return secrets.services_key.get_secret_value() if keys_needed(settings, service) else None
+
+    return ServedTools(
+        SmartToolsClient(topology.url("smart-mcp"), key=key("smart-mcp")),
+        McpClient(topology.url("mcp-server"), key=key("mcp-server"), read_seconds=settings.chat_timeout_seconds),
+        code,
+        ToolLimits(
+            offered=settings.chat_tools_offered,
+            select_seconds=settings.chat_tools_select_seconds,
+            result_chars=settings.chat_tool_result_chars,
+        ),
+    )
+
+
+def turn_limits(settings: Settings) -> TurnLimits:
+    return TurnLimits(
+        tool_rounds=settings.chat_tool_rounds,
+        calls_at_once=settings.chat_tool_calls_at_once,
+        tool_call_tokens=settings.chat_tool_call_tokens,
+        answer_tokens=settings.chat_answer_tokens,
     )
 
 
@@ -145,10 +207,12 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
         sweeping.cancel()
         ageing.cancel()
         stopping.set()
+        await parts.summaries.stop()
         await asyncio.gather(sweeping, ageing, stop, return_exceptions=True)
         await parts.sandboxes.stop(seconds * SANDBOXES_SHARE)
         await parts.flows.stop(seconds * FLOWS_SHARE)
         await parts.models.close()
+        await parts.tools.close()
         await parts.database.close()
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from db.records import MessageRecord
-from flows.turn import ChatMessage
+from flows.tools.policy import Allowed
+from flows.turn import ChatMessage, ToolsWanted
 from services_node.chat_api.schemas import ChatRequest
 from wire.errors import ValidationFailed
 
@@ -49,9 +50,17 @@ def checked_text(text: str, name: str, max_chars: int) -> str:
 
 def check_available(request: ChatRequest) -> None:
     """Raises ValidationFailed for what this version of the stack can't do, rather than leaving it out silently."""
-    for name, wanted in (("tools", bool(request.tools)), ("speak", bool(request.speak))):
-        if wanted:
-            raise ValidationFailed(f"`{name}` is not available on this stack.", param=name, code="not_available")
+    if request.speak:
+        raise ValidationFailed("`speak` is not available on this stack.", param="speak", code="not_available")
+
+
+def tools_wanted(request: ChatRequest) -> ToolsWanted:
+    """`tools`: missing or true: those without side effects, and code in a sandbox; false: none; names: just these."""
+    if request.tools is False:
+        return ToolsWanted(wanted=False)
+    if request.tools is None or request.tools is True:
+        return ToolsWanted()
+    return ToolsWanted(wanted=bool(request.tools), allowed=Allowed(frozenset(request.tools)))
 
 
 def earlier_messages(request: ChatRequest, stored: Sequence[MessageRecord]) -> list[ChatMessage]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from db.records import NewRun
 from flows.conduct import Ended
 from flows.turn import Transcript
 
@@ -24,8 +25,9 @@ CODE_RUNS = Histogram("capibara6_code_run_seconds", "A run of code, whole.", ["k
 ACTIVE_CODE = Gauge("capibara6_code_active_runs", "Runs of code under way.")
 
 
-def observe(kind: str, ended: Ended[Any]) -> None:
+def observe(run: NewRun, ended: Ended[Any]) -> None:
     """Counts a run that has ended."""
+    kind = run.kind
     if kind == "chat":
         _observe_turn(ended)
     else:

@@ -13,11 +13,15 @@ from db.engine import Database
 from db.files import Files
 from db.runs import Runs
 from db.turns import Turns
+from flows.chat import Assistance
 from flows.code import CodeTools
 from flows.conduct import Conductor
 from flows.file_store import FileStore
+from flows.prompting import PromptFolder
 from flows.runner import FlowRunner
 from flows.sandboxes import E2BSandboxes
+from flows.tools.box import ServedTools
+from services_node.chat_api.summaries import Summaries
 from stack.settings import Settings
 from wire.clients.models import ModelServerClient
 from wire.context import current
@@ -37,6 +41,10 @@ class Parts:
     conductor: Conductor
     sandboxes: E2BSandboxes
     code: CodeTools
+    tools: ServedTools
+    prompts: PromptFolder
+    assistance: Assistance
+    summaries: Summaries
     file_rows: Files
     files: FileStore
     batches: Batches

@@ -6,12 +6,13 @@ import uuid
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator
 
 from db.records import ConversationRecord, FileRecord, MessageRecord, RunRecord, RunStatus, StepRecord
 from flows.code_told import file_url
 
 MAX_MESSAGES = 200
+MAX_TOOLS = 64
 Number = Annotated[float, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
 
@@ -30,6 +31,16 @@ def storable(text: str) -> str:
 Text = Annotated[str, Field(strict=True)]
 
 
+def names_of_tools(value: object) -> object:
+    """True, false, or names; anything else is said in one message, not in one for each form it might have had."""
+    names = value if isinstance(value, list) else []
+    if value is not None and not isinstance(value, bool | list):
+        raise ValueError("must be true, false, or a list of tools' names")
+    if len(names) > MAX_TOOLS or not all(isinstance(name, str) and 0 < len(name) <= 200 for name in names):
+        raise ValueError(f"must be at most {MAX_TOOLS} names of tools, each of 1 to 200 characters")
+    return value
+
+
 class MessageIn(BaseModel):
     role: Literal["system", "user", "assistant"]
     content: Text
@@ -41,7 +52,8 @@ class ChatRequest(BaseModel):
     """One turn of a chat: exactly one of `message`, `messages`, `prompt` (an older name of `message`).
 
     `messages` begins a conversation with all of them; with `conversation_id`, they are added to what is there.
-    `context` (older clients) goes to the model before `message`, and is not kept.
+    `context` (older clients) goes to the model before `message`, and is not kept. `tools`: false for none, or the names
+    of those that may be used; those with side effects only where they are named.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -53,7 +65,7 @@ class ChatRequest(BaseModel):
     model: Annotated[str, Field(strict=True, max_length=200)] | None = None
     conversation_id: uuid.UUID | None = None
     stream: StrictBool = False
-    tools: StrictBool | list[Any] | None = None
+    tools: Annotated[bool | list[str] | None, BeforeValidator(names_of_tools)] = None
     speak: StrictBool | None = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None

@@ -18,10 +18,11 @@ router = APIRouter(tags=["health"])
 
 
 async def readiness(parts: Parts) -> Readiness:
-    """Ready when Postgres answers and the model server can answer or load a model. Prefect being away is only said."""
+    """Ready when Postgres answers and the model server can answer or load a model. Others being away is only said."""
     database, models = await asyncio.gather(_database(parts), _models(parts))
     prefect = {"up": "ok", "starting": "starting", "down": "away: turns go on and are recorded later"}
-    checks = {"database": database, "models": models, "prefect": prefect[parts.flows.state]}
+    tools = "away: chats go on without tools" if parts.tools.away else "ok"
+    checks = {"database": database, "models": models, "prefect": prefect[parts.flows.state], "tools": tools}
     return Readiness(database == "ok" and models == "ok", checks)
 
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from db.records import ToolCallRecord
 from flows.conduct import ActiveRun, Ended
-from flows.turn import Started, Token, Transcript
+from flows.turn import Started, Token, ToolCalled, ToolReturned, Transcript, TurnEvent
 from wire.errors import ApiError
 from wire.sse import HEADERS, MEDIA_TYPE, encode
 
 KEEP_ALIVE = b": waiting\n\n"
 
-ActiveTurn = ActiveRun[Started | Token, Transcript]
+ActiveTurn = ActiveRun[TurnEvent, Transcript]
 TurnEnded = Ended[Transcript]
 
 
@@ -51,8 +53,13 @@ def reply(active: ActiveTurn, ended: TurnEnded) -> dict[str, Any]:
         "timings": timings(ended),
         "conversation_id": str(active.run.conversation_id),
         "run_id": str(active.run.id),
-        "tool_calls": [],
+        "tool_calls": [tool_call(record) for record in said.tool_calls],
     }
+
+
+def tool_call(record: ToolCallRecord) -> dict[str, Any]:
+    """A call as replies, events and histories tell it."""
+    return asdict(record)
 
 
 def timings(ended: TurnEnded) -> dict[str, float | None]:
@@ -65,7 +72,7 @@ def timings(ended: TurnEnded) -> dict[str, float | None]:
     }
 
 
-def event(active: ActiveTurn, happened: Started | Token | TurnEnded) -> dict[str, Any]:
+def event(active: ActiveTurn, happened: TurnEvent | TurnEnded) -> dict[str, Any]:
     """One event of a stream."""
     ids = {"run_id": str(active.run.id), "conversation_id": str(active.run.conversation_id)}
     match happened:
@@ -73,6 +80,13 @@ def event(active: ActiveTurn, happened: Started | Token | TurnEnded) -> dict[str
             return {"type": "token", "content": text, "done": False}
         case Started(model, route):
             return {"type": "start", "content": "", "done": False, "model": model, "route": route, **ids}
+        case ToolCalled(call):
+            known = {"id": call.id, "name": call.name, "arguments": call.arguments}
+            return {"type": "tool_call", "content": "", "done": False, **known}
+        case ToolReturned(record):
+            known = tool_call(record)
+            del known["arguments"]
+            return {"type": "tool_result", "content": "", "done": False, **known}
         case Ended(error=None):
             whole = reply(active, happened)
             whole |= {"type": "end", "content": "", "done": True, "full_response": whole.pop("response")}

@@ -310,6 +310,8 @@ class _Handlers:
 def descriptor(tool: Tool) -> types.Tool:
     """As clients see it, with what our own ones also know how to use in `_meta`."""
     meta: dict[str, Any] = {"capibara6/timeout_seconds": tool.timeout_seconds, "capibara6/cost": tool.cost}
+    if tool.examples:
+        meta["capibara6/examples"] = [{"query": query, "arguments": arguments} for query, arguments in tool.examples]
     if tool.keywords:
         meta["capibara6/keywords"] = {language: list(words) for language, words in tool.keywords.items()}
     if tool.untrusted:

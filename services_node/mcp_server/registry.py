@@ -124,7 +124,8 @@ class Tool:
     """A tool and what is promised of it. run: from arguments as they came, to a reply; raises ToolFailed.
 
     read_only: changes nothing. idempotent: once or twice is the same. destructive: may lose something.
-    open_world: works on what is outside this installation. untrusted: so may its results be.
+    open_world: works on what is outside this installation. untrusted: so may its results be. examples: questions, and
+    the arguments that answer them, for small models to imitate.
     """
 
     name: str
@@ -141,6 +142,7 @@ class Tool:
     timeout_seconds: float = 30
     cost: Cost = "cheap"
     keywords: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    examples: Sequence[tuple[str, Mapping[str, Any]]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,7 @@ class Registry:
         timeout_seconds: float,
         cost: Cost,
         keywords: Mapping[str, Sequence[str]],
+        examples: Sequence[tuple[str, Mapping[str, Any]]] = (),
         read_only: bool = False,
         idempotent: bool = False,
         destructive: bool = False,
@@ -284,6 +287,7 @@ class Registry:
                     timeout_seconds=timeout_seconds,
                     cost=cost,
                     keywords=keywords,
+                    examples=examples,
                 )
             )
             return function

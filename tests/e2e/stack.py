@@ -18,7 +18,10 @@ import httpx
 import psutil
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-SERVICES = ("postgres", "prefect-server", "model-server", "sandbox-gateway", "chat-api", "flow-worker")
+SERVICES = (
+    "postgres", "prefect-server", "model-server", "sandbox-gateway", "chat-api", "mcp-server", "smart-mcp",
+    "flow-worker",
+)  # fmt: skip
 INSTALL_SECONDS = 900
 MODEL_SECONDS = 300  # a cold load on two busy cores, with room
 
@@ -101,6 +104,7 @@ class Stack:
     def answers(self) -> bool:
         """Whether every service says that it is ready. Cheaper than `status`, which is a program to be started."""
         asked = {"chat-api": "/health/ready", "model-server": "/health/ready", "prefect-server": "/api/health"}
+        asked |= {"mcp-server": "/health/ready", "smart-mcp": "/health/ready"}
         asked |= {"sandbox-gateway": "/health/ready"} if os.getuid() == 0 and not self.prefix else {}
         try:
             replies = [httpx.get(self.url(name) + path, timeout=5) for name, path in asked.items()]
@@ -114,6 +118,8 @@ class Stack:
         ports = {
             "sandbox-gateway": 8086,
             "chat-api": 5000,
+            "mcp-server": 5003,
+            "smart-mcp": 5010,
             "model-server": 8082,
             "prefect-server": 4200,
             "postgres": 5433,
@@ -160,4 +166,4 @@ class Stack:
         assert [p for p in psutil.process_iter(["cwd"]) if (p.info["cwd"] or "").startswith(str(self.home))] == []
         assert list((self.home / "run").glob("*.sock")) == []
         taken = {c.laddr.port for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr}
-        assert taken.isdisjoint(port + self.port_offset for port in (5000, 8082, 8086, 4200, 4201, 5433))
+        assert taken.isdisjoint(port + self.port_offset for port in (5000, 5003, 5010, 8082, 8086, 4200, 4201, 5433))

@@ -78,6 +78,24 @@ async def models(_: Request) -> Response:
     return JSONResponse({"object": "list", "data": [{"id": "qwen_coder", "object": "model"}]})
 
 
+async def route(request: Request) -> JSONResponse:
+    """As the model server explains a choice. `guided` or `native` in the model's id says how it calls tools."""
+    body = await request.json()
+    if body["model"] == "nobody":
+        detail = {"message": "model 'nobody' does not exist", "type": "invalid_request_error",
+                  "param": "model", "code": "model_not_found"}  # fmt: skip
+        return JSONResponse({"error": detail}, 404)
+    model = "qwen_coder" if body["model"] == "auto" else body["model"]
+    able = {"tools": True, "tool_calls": "guided" if "guided" in model else "native"}
+    return JSONResponse({"model": model, "reason": "test", "capabilities": able, "max_model_len": 4096})
+
+
+async def tokenize(request: Request) -> JSONResponse:
+    """A token for every four characters."""
+    body = await request.json()
+    return JSONResponse({"counts": [-(-len(text) // 4) for text in body["prompt"]], "max_model_len": 4096})
+
+
 async def ready(_: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
@@ -90,6 +108,8 @@ async def watch(_: Request) -> Response:
 app = Starlette(
     routes=[
         Route("/v1/chat/completions", completions, methods=["POST"]),
+        Route("/v1/route", route, methods=["POST"]),
+        Route("/tokenize", tokenize, methods=["POST"]),
         Route("/v1/models", models),
         Route("/health/ready", ready),
         Route("/watch", watch),

@@ -24,6 +24,8 @@ PORTS = {
     "model-server": 8082,
     "sandbox-gateway": 8086,
     "chat-api": 5000,
+    "mcp-server": 5003,
+    "smart-mcp": 5010,
     "flow-worker": 4201,
 }
 COMMANDS = {
@@ -32,6 +34,8 @@ COMMANDS = {
     "model-server": [str(REPOSITORY / "tests" / "integration" / "fake_models.py")],
     "sandbox-gateway": [str(REPOSITORY / "tests" / "integration" / "fake_sandboxes.py")],
     "chat-api": ["-m", "services_node.chat_api"],
+    "mcp-server": ["-m", "services_node.mcp_server"],
+    "smart-mcp": ["-m", "services_node.smart_mcp"],
     "flow-worker": ["-m", "flows.worker"],
 }
 
@@ -150,7 +154,16 @@ class Installation:
         eventually(lambda: httpx.get(ready).json()["checks"]["prefect"] == "ok", 60, "the chat API has found Prefect")
 
     def close(self) -> None:
-        for service in ("flow-worker", "chat-api", "prefect-server", "sandbox-gateway", "model-server", "postgres"):
+        for service in (
+            "flow-worker",
+            "smart-mcp",
+            "mcp-server",
+            "chat-api",
+            "prefect-server",
+            "sandbox-gateway",
+            "model-server",
+            "postgres",
+        ):
             process = self.processes.pop(service, None)
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGINT if service == "postgres" else signal.SIGTERM)

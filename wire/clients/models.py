@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 
@@ -48,6 +48,17 @@ class ChatStream:
         if comment.startswith(WAITED):
             told = dict(pair.split("=", 1) for pair in comment.removeprefix(WAITED).split() if "=" in pair)
             self.queue_ms, self.load_ms = _milliseconds(told.get("queue_ms")), _milliseconds(told.get("load_ms"))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which model a chat would meet. tool_calls: how it is asked for tool calls, None where it makes none.
+    context_tokens: of prompt and answer together."""
+
+    model: str
+    reason: str
+    tool_calls: Literal["native", "guided"] | None
+    context_tokens: int
 
 
 class ModelServerClient(ServiceClient):
@@ -93,6 +104,28 @@ class ModelServerClient(ServiceClient):
                 raise _streamed_error(chunk["error"])
             yield chunk
         raise UpstreamFailed("The model's answer broke off.", code="stream_broken", retry_after_seconds=1)
+
+    async def route(self, request: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Route:
+        """The choice that this chat request would meet. Raises ApiError, as the request itself would."""
+        told = await self._post("/v1/route", request, headers)
+        able = told.get("capabilities") or {}
+        calls = able.get("tool_calls", "native") if able.get("tools") else None
+        return Route(str(told["model"]), str(told["reason"]), calls, int(told.get("max_model_len") or 0))
+
+    async def count_tokens(self, model: str, texts: list[str], headers: Mapping[str, str] | None = None) -> list[int]:
+        """Tokens of each text for this model, without a chat template's. Raises ApiError."""
+        told = await self._post("/tokenize", {"model": model, "prompt": texts}, headers)
+        return [int(count) for count in told["counts"]]
+
+    async def _post(self, path: str, body: Mapping[str, Any], headers: Mapping[str, str] | None) -> dict[str, Any]:
+        try:
+            reply = await self._http.post(path, json=body, headers=headers or outgoing_headers())
+        except httpx.HTTPError as error:
+            raise self.unreachable(error) from error
+        if reply.status_code >= 400:
+            raise error_from_body(self.name, reply.status_code, reply.content, reply.headers)
+        told: dict[str, Any] = reply.json()
+        return told
 
     async def models(self) -> list[dict[str, Any]]:
         """The entries of `/v1/models`."""

@@ -37,6 +37,11 @@ class Moment(BaseModel):
     idempotent=True,
     timeout_seconds=5,
     cost="cheap",
+    examples=(
+        ("What time is it?", {}),
+        ("¿Qué hora es en Tokio?", {"time_zone": "Asia/Tokyo"}),
+        ("What is the date in New York?", {"time_zone": "America/New_York"}),
+    ),
     keywords={
         "es": (
             "hora",

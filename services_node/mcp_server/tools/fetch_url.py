@@ -32,6 +32,10 @@ class FetchedPage(BaseModel):
     timeout_seconds=30,
     cost="moderate",
     output=FetchedPage,
+    examples=(
+        ("Summarise https://example.org/news for me", {"url": "https://example.org/news"}),
+        ("¿Qué dice la página https://example.com/es/inicio?", {"url": "https://example.com/es/inicio"}),
+    ),
     keywords={
         "es": (
             "página",

@@ -35,6 +35,7 @@ class Models(BaseModel):
     idempotent=True,
     timeout_seconds=15,
     cost="cheap",
+    examples=(("Which models do you have?", {}),),
     keywords={
         "es": ("modelo", "modelos", "disponibles", "instalados", "ia", "llm"),
         "en": ("model", "models", "available", "installed", "ai", "llm"),

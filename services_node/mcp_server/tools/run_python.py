@@ -37,6 +37,10 @@ TELL_SECONDS = 0.5  # progress is told no more often
     timeout_seconds=LONGEST_SECONDS + 60,
     cost="expensive",
     output=CodeOutcome,
+    examples=(
+        ('Run Python code that prints the first five squares', {'code': 'for n in range(1, 6):\n    print(n * n)'}),
+        ("Ejecuta código Python que cuente las letras de 'capibara'", {'code': "print(len('capibara'))"}),
+    ),
     keywords={
         "es": ("python", "código", "ejecuta", "ejecutar", "programa", "script", "gráfico", "gráfica", "csv", "datos",
                "analiza", "simula", "algoritmo", "pandas", "tabla", "excel", "estadística"),

@@ -113,6 +113,12 @@ class FlowStatus(BaseModel):
     idempotent=True,
     timeout_seconds=15,
     cost="cheap",
+    examples=(
+        (
+            "What happened in run 01a21b54-6d3c-7e6d-9775-8596ad03568d?",
+            {"run_id": "01a21b54-6d3c-7e6d-9775-8596ad03568d"},
+        ),
+    ),
     keywords={
         "es": ("ejecución", "run", "pasos", "tiempos", "falló", "error", "traza", "tardó"),
         "en": ("run", "execution", "steps", "timings", "failed", "error", "trace", "took"),
@@ -127,6 +133,7 @@ async def get_run(run_id: RunId, *, call: Call) -> RunTold:
     title="Start a flow",
     timeout_seconds=30,
     cost="expensive",
+    examples=(("Start the flow chat with the message hello", {"flow": "chat", "parameters": {"message": "hello"}}),),
     keywords={
         "es": ("flujo", "inicia", "iniciar", "lanza", "lanzar", "arranca", "programa", "lote", "segundo", "plano"),
         "en": ("flow", "workflow", "start", "launch", "trigger", "batch", "background", "job"),
@@ -158,6 +165,12 @@ async def start_flow(
     idempotent=True,
     timeout_seconds=15,
     cost="cheap",
+    examples=(
+        (
+            "How is the flow run 01a21b54-6d3c-7e6d-9775-8596ad03568d doing?",
+            {"run_id": "01a21b54-6d3c-7e6d-9775-8596ad03568d"},
+        ),
+    ),
     keywords={
         "es": ("flujo", "estado", "terminó", "progreso", "lote", "acabó"),
         "en": ("flow", "workflow", "status", "finished", "progress", "batch", "done"),

@@ -46,6 +46,10 @@ class Hits(BaseModel):
     idempotent=True,
     timeout_seconds=15,
     cost="cheap",
+    examples=(
+        ('What did we say about the budget?', {'query': 'budget'}),
+        ('Busca en mis conversaciones la contraseña del wifi', {'query': 'contraseña wifi'}),
+    ),
     keywords={
         "es": ("conversación", "conversaciones", "chat", "busca", "buscar", "hablamos", "dijimos", "dije", "anterior",
                "historial", "recuerdas", "mensaje", "mensajes"),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from installation import Installation
@@ -15,7 +18,7 @@ from db.batches import Batches, NewBatch, Promise
 from db.conversations import Conversations
 from db.engine import Database
 from db.files import Files
-from db.records import FileRecord, FinishedRun, NewMessage, NewRun, RunStatus, StepRecord
+from db.records import FileRecord, FinishedRun, NewMessage, NewRun, RunStatus, StepRecord, ToolCallRecord, ToolStatus
 from db.runs import Runs
 from db.turns import Turns
 from wire.errors import Conflict, NotFound
@@ -57,8 +60,8 @@ async def test_a_turn_is_written_whole_and_in_order(database: Database) -> None:
     await turns.finish(end)
     await turns.finish(end)  # a repeat changes nothing
     said = await turns.history(run.conversation_id, "ana", 10)
-    assert [one.content for one in said] == ["sé breve", "hola", "buenas"]
-    assert [one.content for one in await turns.history(run.conversation_id, "ana", 1)] == ["buenas"]
+    assert [one.content for one in said.messages] == ["sé breve", "hola", "buenas"]
+    assert [one.content for one in (await turns.history(run.conversation_id, "ana", 1)).messages] == ["buenas"]
     assert len(await runs.steps(run.id)) == 1 and (await runs.get(run.id, "ana")).completion_tokens == 4
 
 
@@ -164,3 +167,111 @@ async def test_an_owners_bytes_are_counted_and_files_with_a_row_are_known(databa
         await files.add(one)
     assert await files.bytes_of(owner) == 3 + 2**33
     assert await files.known([kept[0].id, uuid7()]) == {kept[0].id}
+
+
+def call(name: str = "calculate", status: ToolStatus = "completed", **changed: Any) -> ToolCallRecord:
+    made = ToolCallRecord("c1", name, {"expression": "1+1"}, status, "2", None, 1.5, untrusted=False)
+    return replace(made, **changed)
+
+
+def in_conversation(run: NewRun, **changed: Any) -> NewRun:
+    """A further run in a run's conversation."""
+    return replace(run, id=uuid7(), new_conversation=False, messages=(NewMessage(uuid7(), "user", "¿y?"),), **changed)
+
+
+async def test_tool_calls_are_kept_with_the_answer_and_counted_with_its_run(database: Database) -> None:
+    turns, runs, run = Turns(database), Runs(database), new_run()
+    await turns.begin(run)
+    refused = call(status="failed", result=None, error={"code": "no", "detail": "x" * 5000}, untrusted=True)
+    wild = call(
+        arguments={"deep": json.loads("[" * 500 + "]" * 500), "nul": "a\x00\ud800b", "inf": float("inf"), "n\x00": 1}
+    )
+    end = replace(finished(run), tool_calls=(call(), refused, wild))
+    await turns.finish(end)
+    answer = (await turns.history(run.conversation_id, "ana", 10)).messages[-1]
+    assert answer.tool_calls[0] == call()
+    assert answer.tool_calls[1].error == {"code": "no", "detail": "x" * 2000} and answer.tool_calls[1].untrusted
+    assert answer.tool_calls[2].arguments["nul"] == "a\ufffd?b" and answer.tool_calls[2].arguments["inf"] == "inf"
+    found = await runs.get(run.id, "ana")
+    assert (found.tool_calls, found.tool_errors) == (3, 1)
+    asked = in_conversation(run)
+    await turns.begin(asked)
+    await turns.finish(replace(finished(asked, "cancelled", ""), complete=False, tool_calls=(call(),)))
+    last = (await turns.history(run.conversation_id, "ana", 10)).messages[-1]
+    assert last.content == "" and len(last.tool_calls) == 1 and not last.complete
+
+
+async def test_steps_keep_their_kind_parent_and_detail(database: Database) -> None:
+    turns, run, first = Turns(database), new_run(), uuid7()
+    await turns.begin(run)
+    steps = (
+        StepRecord(first, "model_call", "completed", THEN, THEN, kind="model_call", detail={"tokens": 4, "a\x00": [1]}),
+        StepRecord(uuid7(), "calculate", "failed", THEN, None, "code", "d\x00", kind="tool_call", parent_id=first),
+    )
+    await turns.finish(replace(finished(run), steps=steps))
+    kept = await Runs(database).steps(run.id)
+    assert [(one.kind, one.parent_id, one.detail) for one in kept] == [
+        ("model_call", None, {"tokens": 4, "a\ufffd": [1]}),
+        ("tool_call", first, None),
+    ]
+
+
+async def test_a_run_knows_its_parent_unless_that_is_not_its_owners(database: Database) -> None:
+    turns, runs, parent = Turns(database), Runs(database), new_run("ana")
+    await turns.begin(parent)
+    for owner, given, expected in (("ana", parent.id, parent.id), ("eva", parent.id, None), ("ana", uuid7(), None)):
+        child = replace(new_run(owner), parent_id=given)
+        await turns.begin(child)
+        assert (await runs.get(child.id, owner)).parent_id == expected
+
+
+async def test_a_new_answer_takes_the_place_of_the_old_one_and_a_broken_one_does_not(database: Database) -> None:
+    turns, run = Turns(database), new_run()
+    await turns.begin(run)
+    await turns.finish(finished(run))
+    old = (await turns.history(run.conversation_id, "ana", 10)).messages[-1]
+    later = in_conversation(run)
+    await turns.begin(later)
+    before = await turns.history(run.conversation_id, "ana", 10, before=old.position)
+    assert [one.role for one in before.messages] == ["system", "user"]
+
+    async def again(**changed: Any) -> None:
+        made = replace(in_conversation(run), messages=())
+        await turns.begin(made)
+        end = replace(finished(made, content="mejor"), replaces=old.id, **changed)
+        await turns.finish(end)
+        await turns.finish(end)
+
+    for refused in ({"complete": False, "status": "failed"}, {"content": ""}, {"owner": "eva"}):
+        await again(**refused)
+        said = (await turns.history(run.conversation_id, "ana", 10)).messages
+        assert [one.content for one in said] == ["sé breve", "hola", "buenas", "¿y?"], refused
+    await again(tool_calls=(call(),))
+    await again(content="demasiado tarde")  # the answer that it was to replace has gone
+    said = (await turns.history(run.conversation_id, "ana", 10)).messages
+    assert [one.content for one in said] == ["sé breve", "hola", "mejor", "¿y?"]
+    assert said[2].position == old.position and said[2].id != old.id and said[2].tool_calls == (call(),)
+
+
+async def test_a_summary_stands_for_what_it_covers_until_that_is_said_anew(database: Database) -> None:
+    turns, conversations, run = Turns(database), Conversations(database), new_run()
+    await turns.begin(run)
+    await turns.finish(finished(run))
+    conversation_id = run.conversation_id
+    _, question, answer = (await turns.history(conversation_id, "ana", 10)).messages
+    assert not await conversations.summarise(conversation_id, "eva", "x", question.position)
+    assert not await conversations.summarise(conversation_id, "ana", "x", answer.position + 10_000)
+    assert await conversations.summarise(conversation_id, "ana", "saluda\x00", question.position)
+    assert not await conversations.summarise(conversation_id, "ana", "older", question.position)
+    known = await turns.history(conversation_id, "ana", 10)
+    assert known.summary == "saluda\ufffd" and [one.content for one in known.messages] == ["buenas"]
+    assert await conversations.summarise(conversation_id, "ana", "all", answer.position)
+    known = await turns.history(conversation_id, "ana", 10)
+    assert known.summary == "all" and known.messages == []
+    known = await turns.history(conversation_id, "ana", 10, before=answer.position)
+    assert known.summary is None and [one.content for one in known.messages] == ["sé breve", "hola"]
+    again = replace(in_conversation(run), messages=())
+    await turns.begin(again)
+    await turns.finish(replace(finished(again, content="mejor"), replaces=answer.id))
+    known = await turns.history(conversation_id, "ana", 10)
+    assert known.summary is None and [one.content for one in known.messages] == ["sé breve", "hola", "mejor"]

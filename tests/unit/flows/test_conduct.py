@@ -14,13 +14,17 @@ import pytest
 
 from db.errors import DatabaseUnavailable
 from db.records import FinishedRun, NewMessage, NewRun
+from flows.chat import Assistance, ChatWork
 from flows.conduct import QUEUED_EVENTS, ActiveRun, Conductor, Ended, RunLimits
 from flows.link import FlowLink
-from flows.turn import ChatMessage, ChatWork, Started, Token, TurnRequest
+from flows.turn import ChatMessage, Started, Token, TurnRequest
+from wire.context import RequestContext
 from wire.errors import ApiError, Conflict, NotFound, TooManyRequests, Unavailable
 from wire.ids import uuid7
+from wire.principals import LOCAL
+from wire.trace import TraceContext
 
-_spec = importlib.util.spec_from_file_location("turn_fakes", Path(__file__).with_name("test_turn.py"))
+_spec = importlib.util.spec_from_file_location("turn_fakes", Path(__file__).with_name("test_chat.py"))
 assert _spec is not None and _spec.loader is not None
 _fakes = sys.modules.setdefault("turn_fakes", importlib.util.module_from_spec(_spec))
 _spec.loader.exec_module(_fakes)
@@ -64,10 +68,12 @@ def start(
     conductor: Conductor, model: Any, *, seconds: float = 30, streaming: bool = True, run_id: uuid.UUID | None = None
 ) -> ActiveRun[Any, Any]:
     run_id, conversation_id = run_id or uuid7(), uuid7()
-    request = TurnRequest(run_id, conversation_id, None, (ChatMessage("user", "hola"),), {}, {}, seconds)
+    context = RequestContext(run_id, TraceContext.new(), LOCAL)
+    request = TurnRequest(context, conversation_id, None, (ChatMessage("user", "hola"),), {}, seconds)
+    assistance = Assistance(model, _fakes.Tools(), _fakes.Prompts(), _fakes.LIMITS)
     messages = (NewMessage(uuid7(), "user", "hola"),)
     run = NewRun(run_id, "ana", "chat", conversation_id, True, "hola", "0" * 32, "stack", uuid.uuid4(), None, messages)
-    return conductor.begin(ChatWork(request, model), run, streaming=streaming)
+    return conductor.begin(ChatWork(request, assistance, _fakes.at_once), run, streaming=streaming)
 
 
 async def all_events(active: ActiveRun[Any, Any]) -> list[Any]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from flows.turn import ChatMessage
-from flows.window import exceeds_context, newer_half
+from flows.window import Message, exceeds_context, newer_half, newest_that_fit, surely_fits
 from wire.errors import ApiError, InvalidRequest, UpstreamFailed
 
 ROLES = {"s": "system", "u": "user", "a": "assistant"}
 
 
-def messages(roles: str) -> tuple[ChatMessage, ...]:
-    return tuple(ChatMessage(ROLES[role], f"{role}{at}") for at, role in enumerate(roles))  # type: ignore[arg-type]
+def messages(roles: str) -> tuple[Message, ...]:
+    return tuple({"role": ROLES[role], "content": f"{role}{at}"} for at, role in enumerate(roles))
 
 
 @pytest.mark.parametrize(
@@ -32,12 +31,12 @@ def messages(roles: str) -> tuple[ChatMessage, ...]:
 )
 def test_the_newer_half_begins_with_a_question_and_keeps_the_system_message(before: str, after: str | None) -> None:
     left = newer_half(messages(before))
-    assert (left and " ".join(message.content for message in left)) == after
+    assert (left and " ".join(message["content"] for message in left)) == after
 
 
 @pytest.mark.parametrize("count", range(1, 40))
 def test_it_is_always_fewer_and_ends_with_the_newest(count: int) -> None:
-    left: tuple[ChatMessage, ...] | None = messages(("ua" * count)[: count - 1] + "u")
+    left: tuple[Message, ...] | None = messages(("ua" * count)[: count - 1] + "u")
     newest = left[-1]
     while left is not None:
         assert left[-1] is newest
@@ -58,3 +57,27 @@ def test_it_is_always_fewer_and_ends_with_the_newest(count: int) -> None:
 )
 def test_only_a_refusal_for_its_length_counts(error: ApiError, too_long: bool) -> None:
     assert exceeds_context(error) is too_long
+
+
+@pytest.mark.parametrize(
+    ("roles", "room", "kept"),
+    [
+        ("uauau", 1000, "u0 a1 u2 a3 u4"),
+        ("uauau", 54, "u2 a3 u4"),
+        ("uauau", 53, "u4"),
+        ("uauau", 36, "u4"),
+        ("uauau", 1, "u4"),
+        ("suauau", 72, "s0 u3 a4 u5"),
+        ("suauau", 1, "s0 u5"),
+        ("u", 1, "u0"),
+    ],
+)
+def test_the_newest_that_fit_are_kept_and_the_newest_always(roles: str, room: int, kept: str) -> None:
+    said = messages(roles)
+    left = newest_that_fit(said, [10] * len(said), room)
+    assert " ".join(message["content"] for message in left) == kept
+
+
+def test_a_text_of_fewer_bytes_than_there_are_tokens_surely_fits() -> None:
+    assert surely_fits(messages("ua"), 20) and not surely_fits(messages("ua"), 19)
+    assert not surely_fits([{"role": "user", "content": "ñ" * 10}], 20)

@@ -17,6 +17,7 @@ from services_node.chat_api.asking import (
     new_messages,
     prompt,
     title,
+    tools_wanted,
 )
 from services_node.chat_api.schemas import ChatRequest
 from wire.errors import ValidationFailed
@@ -31,7 +32,7 @@ def assistant(text: str) -> ChatMessage:
 
 
 def stored(role: Any, content: str) -> MessageRecord:
-    return MessageRecord(uuid.uuid4(), role, content, None, True, None, datetime.now(UTC))
+    return MessageRecord(uuid.uuid4(), role, content, None, True, None, datetime.now(UTC), 1)
 
 
 @pytest.mark.parametrize("name", ["message", "prompt"])
@@ -65,9 +66,7 @@ def test_the_field_at_fault_within_messages_is_named() -> None:
     assert error.value.param == "messages.1.content"
 
 
-@pytest.mark.parametrize(
-    ("wish", "name"), [({"tools": True}, "tools"), ({"tools": ["x"]}, "tools"), ({"speak": True}, "speak")]
-)
+@pytest.mark.parametrize(("wish", "name"), [({"speak": True}, "speak")])
 def test_what_the_stack_cannot_do_is_refused_rather_than_left_out(wish: dict[str, Any], name: str) -> None:
     with pytest.raises(ValidationFailed) as error:
         check_available(ChatRequest(message="hola", **wish))
@@ -115,3 +114,18 @@ def test_older_names_of_the_length_are_understood() -> None:
 def test_a_title_is_how_the_first_question_begins() -> None:
     assert title([ChatMessage("system", "sé breve"), user("  hola\n mundo ")]) == "hola mundo"
     assert len(title([user("x" * 200)])) == 80
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted", "names"),
+    [
+        ({}, True, None),
+        ({"tools": True}, True, None),
+        ({"tools": False}, False, None),
+        ({"tools": []}, False, frozenset()),
+        ({"tools": ["calculate"]}, True, frozenset({"calculate"})),
+    ],
+)
+def test_which_tools_may_be_used(asked: dict[str, Any], wanted: bool, names: frozenset[str] | None) -> None:
+    found = tools_wanted(ChatRequest(message="hola", **asked))
+    assert (found.wanted, found.allowed.names) == (wanted, names)

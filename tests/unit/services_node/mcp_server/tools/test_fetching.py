@@ -125,7 +125,7 @@ def page(data: bytes, media_type: str = "text/html", charset: str | None = None,
 @pytest.mark.parametrize(
     ("media_type", "data", "text"),
     [
-        ("text/plain", "uno dos".encode(), "uno dos"),
+        ("text/plain", b"uno dos", "uno dos"),
         ("text/markdown", b"# Uno\n\n- dos", "# Uno\n\n- dos"),
         ("application/json", '{"a": "ñ"}'.encode(), '{\n "a": "ñ"\n}'),
         ("application/problem+json", b"not json", "not json"),
