@@ -4,7 +4,8 @@
 
 Over the MCP server's own nine tools and the labelled questions of services_node/smart_mcp/data, in one process. Tokens
 are those of SmolLM2 (the packaged model's tokenizer) of the definitions as a chat request carries them: name,
-description and parameters of each. `lexical+embeddings` adds likeness by all-MiniLM-L6-v2, as the model server would give it.
+description and parameters of each. `lexical+embeddings` adds likeness by all-MiniLM-L6-v2, as the model server would
+give it.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from stack.errors import StackError
 from stack.secrets import Secrets, load_secrets
 from stack.settings import Settings, get_settings
 from stack.topology import load_topology
+from wire import telemetry
 from wire.border import keys_needed
 from wire.errors import ApiError
 from wire.log import configure_logging
@@ -35,6 +36,7 @@ ABORT = "capibara6.abort"
 HEAD_BYTES = 64 * 2**10  # of a request: its line and headers
 HEAD_SECONDS = 10.0  # to the end of a request's head, and of a body that is sent after its answer
 OPEN_CONNECTIONS = 4096  # of one server; fewer where the process may not have twice as many descriptors
+LAST_SPANS_SECONDS = 2.0  # for what is not sent yet, when a service stops
 GOODBYE_SECONDS = 1.0  # for a refusal to leave
 
 
@@ -184,6 +186,7 @@ def serve(factory: AppFactory, *, service: str) -> int:
         topology = load_topology(settings)
         topology.check_placement(service)
         secrets = load_secrets(settings)
+        telemetry.start(service)  # before the clients are made, which look whether it is on
         app = factory(settings, secrets)
     except StackError as error:
         return _refuse(service, f"{error} ({error.mend})" if error.mend else str(error), error.exit_code)
@@ -206,8 +209,11 @@ def serve(factory: AppFactory, *, service: str) -> int:
         timeout_graceful_shutdown=int(settings.graceful_stop_seconds),
         lifespan="on",
     )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(config, app, service))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(config, app, service))
+    finally:
+        telemetry.stop(LAST_SPANS_SECONDS)
 
 
 async def _run(config: uvicorn.Config, app: FastAPI, service: str) -> int:
