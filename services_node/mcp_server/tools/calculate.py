@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Annotated, Literal
@@ -85,7 +86,8 @@ async def calculate(
 ) -> Calculation:
     """Calculates exactly: arithmetic, percentages, functions, unit conversions, dates. English or Spanish."""
     zone, _ = zone_of(call.parts.settings.time_zone)
-    return evaluate(expression, datetime.now(zone).date())
+    # in a thread: the first unit loads Pint, which takes a moment
+    return await asyncio.to_thread(evaluate, expression, datetime.now(zone).date())
 
 
 def evaluate(expression: str, today: date | None = None) -> Calculation:
