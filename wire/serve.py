@@ -173,6 +173,12 @@ class _Server(uvicorn.Server):
         self._application.state.stopping.set()
         super().handle_exit(sig, frame)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Sends the last spans too: after this, uvicorn raises the signal again, and the process is gone."""
+        await super().shutdown(sockets)
+        if telemetry.on():
+            await asyncio.to_thread(telemetry.stop, LAST_SPANS_SECONDS)
+
 
 def serve(factory: AppFactory, *, service: str) -> int:
     """Runs a service until it is told to stop. Returns the process's exit status.
@@ -209,11 +215,8 @@ def serve(factory: AppFactory, *, service: str) -> int:
         timeout_graceful_shutdown=int(settings.graceful_stop_seconds),
         lifespan="on",
     )
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(config, app, service))
-    finally:
-        telemetry.stop(LAST_SPANS_SECONDS)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_run(config, app, service))
 
 
 async def _run(config: uvicorn.Config, app: FastAPI, service: str) -> int:
