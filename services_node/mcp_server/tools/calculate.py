@@ -47,6 +47,7 @@ class Calculation(BaseModel):
     cost="cheap",
     examples=(
         ("What is 8 times 9?", {"expression": "8*9"}),
+        ("5 * 5 =", {"expression": "5 * 5"}),
         ("¿Cuánto es 7 por 6?", {"expression": "7*6"}),
         ("¿Cuánto es 120 más 45?", {"expression": "120+45"}),
         ("Calcula 30 dividido entre 5", {"expression": "30/5"}),
