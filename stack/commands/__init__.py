@@ -84,7 +84,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:
-    """`chat`, `code`, `run`, `models`, `routes`, `bench` hand on all that follows their name; argparse takes the rest."""
+    """`chat`, `code`, `run`, `models`, `routes`, `bench` hand on what follows their name; argparse takes the rest."""
     handed_on = {
         "chat": product.chat,
         "code": product.code,

@@ -42,13 +42,16 @@ def test_needed_tools_are_offered_and_nothing_where_nothing_is_needed(half: Half
 
 
 def test_the_tools_they_are_asked_over_are_those_of_the_mcp_server() -> None:
-    """When this fails: write `descriptors` to services_node/smart_mcp/data/descriptors.json (indent 1, sorted)."""
-    registry = product_registry()
-    descriptors = [
+    """When this fails: write its `tools/list`, sorted by name, to services_node/smart_mcp/data/descriptors.json."""
+
+    def told(wire: dict[str, Any]) -> tuple[str, list[str], Any]:
+        return wire["name"], sorted(wire["inputSchema"]["properties"]), wire["_meta"]["capibara6/keywords"]
+
+    served = [
         descriptor(tool).model_dump(mode="json", by_alias=True, exclude_none=True)
-        for _, tool in sorted(registry.tools.items())
+        for _, tool in sorted(product_registry().tools.items())
     ]
-    assert descriptors == NINE_TOOLS
+    assert [told(wire) for wire in served] == [told(wire) for wire in NINE_TOOLS]
 
 
 def test_both_halves_are_large_and_in_both_languages() -> None:
@@ -99,11 +102,13 @@ def test_a_tool_that_no_signal_knows_is_offered_by_its_own_words() -> None:
     assert offered("Who wrote Hamlet?", index) == []
 
 
-def test_likeness_tips_the_scales_only_where_words_speak_for_a_tool() -> None:
-    query = "lee la página"
-    assert offered(query) == []
-    assert offered(query, likeness=lambda tool: 0.9 if tool.name == "fetch_url" else 0.0) == ["fetch_url"]
-    assert offered("hola", likeness=lambda tool: 1.0) == []
+def test_likeness_tips_the_scales_only_where_words_speak_for_a_tool_that_no_signal_knows() -> None:
+    tickets = described("desk__open_ticket", "Opens a ticket at the help desk.", {"title": TEXT}, (), ())
+    index, query = Index([*INDEX.tools, Descriptor.of(tickets)]), "My screen flickers, make a ticket of it"
+    assert offered(query, index) == []
+    assert offered(query, index, likeness=lambda tool: 0.9) == ["desk__open_ticket"]
+    assert offered("My screen flickers", index, likeness=lambda tool: 1.0) == []
+    assert index.wants_meaning and not INDEX.wants_meaning
 
 
 @pytest.mark.parametrize("unit", ["\n", "a", "a.", "1,", "que ", "how long until ", "«", "def x(", "😀", "2026-"])
