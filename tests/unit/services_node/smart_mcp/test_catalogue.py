@@ -13,7 +13,7 @@ from wire.errors import Unavailable
 
 NINE_TOOLS = tools()
 
-BOUNDS = Bounds(tools=20, tool_chars=2_000, contexts=2, context_chars=30)
+BOUNDS = Bounds(tools=20, tool_chars=4_000, contexts=2, context_chars=30)
 
 
 class Server:
@@ -40,7 +40,7 @@ class Server:
 
 
 async def test_what_is_held_has_bounds() -> None:
-    long = {**NINE_TOOLS[0], "name": "long", "description": "x" * 3_000}
+    long = {**NINE_TOOLS[0], "name": "long", "description": "x" * 5_000}
     many = [{**NINE_TOOLS[1], "name": f"tool_{number}"} for number in range(40)]
     kept = held([{"name": "no schema"}, long, NINE_TOOLS[0], NINE_TOOLS[0], *many], BOUNDS)
     assert len(kept) == 20
