@@ -61,8 +61,11 @@ def outgoing_headers(context: RequestContext | None = None) -> dict[str, str]:
     `traceparent` names the span in hand: where the exchange has a span of its own, its client puts that in its place
     (`wire.clients.traced`), and where it has none, what the next hop does is part of the span in hand.
     """
-    known = context or current()
-    return {RUN_ID_HEADER: str(known.run_id), TRACE_HEADER: known.trace.header}
+    known, inner = context or current(), _current.get()
+    # A step inside the request that `context` tells of is nearer to this call than the request.
+    same = inner is not None and inner.trace.trace_id == known.trace.trace_id
+    trace = inner.trace if inner is not None and same else known.trace
+    return {RUN_ID_HEADER: str(known.run_id), TRACE_HEADER: trace.header}
 
 
 def on_behalf_headers(context: RequestContext | None = None) -> dict[str, str]:

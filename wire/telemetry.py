@@ -158,11 +158,10 @@ class span:
             self._token = entered(replace(known, trace=self._trace))
         return self
 
-    def tell(self, **attributes: Value | None) -> None:
-        """More of it, known only now; `__` in a name stands for `.`."""
+    def tell(self, attributes: Attributes) -> None:
+        """More of it, known only now."""
         if self._token is not None:
-            told = {name.replace("__", "."): value for name, value in attributes.items()}
-            self._attributes = {**(self._attributes or {}), **told}
+            self._attributes = {**(self._attributes or {}), **attributes}
 
     def __exit__(
         self, kind: type[BaseException] | None, raised: BaseException | None, trace: TracebackType | None
