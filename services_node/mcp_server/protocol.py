@@ -118,9 +118,7 @@ def call_of(ctx: Context, parts: Parts) -> Call:
     meta: Mapping[str, Any] = (ctx.params or {}).get("_meta") or {}
     scope = getattr(ctx.request, "scope", {})
     known: RequestContext = scope.get(SCOPE_CONTEXT) or current()
-    trace = TraceContext.parse(_text(meta.get("traceparent")))
-    if trace is not None:
-        known = replace(known, trace=trace.child())
+    known = replace(known, trace=known.trace.unless(TraceContext.parse(_text(meta.get("traceparent")))))
     enter(known)
     return Call(
         run_id=known.run_id,

@@ -80,8 +80,9 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
 async def _look(parts: Parts) -> None:
     """Whether embeddings are to be asked for, again and again."""
     while parts.settings.smart_embeddings != "off":
-        if parts.catalogue.index is not None:
-            await parts.meaning.look(parts.catalogue.index)
+        index = parts.catalogue.index
+        if index is not None and index.wants_meaning:
+            await parts.meaning.look(index)
         await asyncio.sleep(parts.settings.smart_embeddings_look_seconds)
 
 

@@ -209,8 +209,6 @@ def _enter(ctx: Context) -> RequestContext:
     scope = getattr(ctx.request, "scope", {})
     known: RequestContext = scope.get(SCOPE_CONTEXT) or current()
     said = ((ctx.params or {}).get("_meta") or {}).get("traceparent")
-    trace = TraceContext.parse(said) if isinstance(said, str) else None
-    if trace is not None:
-        known = replace(known, trace=trace.child())
+    known = replace(known, trace=known.trace.unless(TraceContext.parse(said) if isinstance(said, str) else None))
     enter(known)
     return known
