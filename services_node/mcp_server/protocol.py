@@ -24,6 +24,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel
 
+from services_node.mcp_protocol.endpoint import SCOPE_CONTEXT
 from services_node.mcp_server.arguments import parsed
 from services_node.mcp_server.calling import Caller
 from services_node.mcp_server.errors import BadCursor, CallError, ToolFailed, UnknownPrompt, UnknownResource
@@ -37,7 +38,6 @@ from wire.trace import TraceContext
 
 log = logging.getLogger("services_node.mcp_server")
 
-SCOPE_CONTEXT = "capibara6.context"
 CONVERSATION_META, LOCALE_META = "capibara6/conversation_id", "capibara6/locale"
 _UNREADABLE_META = "capibara6/unreadable_arguments"
 RESOURCE_NOT_FOUND = -32002  # until 2025-11-25; later INVALID_PARAMS

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from services_node.mcp_server.admission import admission
-from services_node.mcp_server.endpoint import PATH, Doorkeeper, McpEndpoint
+from services_node.mcp_protocol.admission import admission
+from services_node.mcp_protocol.endpoint import PATH, Doorkeeper, McpEndpoint
 from services_node.smart_mcp import routes
 from services_node.smart_mcp.forwarding import Forwarder
 from services_node.smart_mcp.parts import Parts, make_parts

@@ -17,7 +17,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.shared.exceptions import MCPError
 
-from services_node.mcp_server.protocol import SCOPE_CONTEXT
+from services_node.mcp_protocol.endpoint import SCOPE_CONTEXT
 from services_node.smart_mcp.choosing import choose, index_of
 from services_node.smart_mcp.forwarding import Forwarder
 from services_node.smart_mcp.parts import Parts

@@ -18,13 +18,13 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services_node.mcp_server.admission import Admission
-from services_node.mcp_server.protocol import SCOPE_CONTEXT
+from services_node.mcp_protocol.admission import Admission
 from stack.settings import Settings
 from wire.context import current
 from wire.errors import ApiError, Forbidden
 
 PATH = "/mcp"
+SCOPE_CONTEXT = "capibara6.context"  # of the request, for handlers that run in a task of the SDK's
 POLL_SECONDS = 0.02  # while sessions finish their answers
 _ROUTE = SimpleNamespace(path=PATH)  # for the border's metrics
 
