@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from db.records import FinishedRun, NewRun, RunStatus
-from flows.errors import turn_timeout
+from flows.errors import calls_no_tools, turn_timeout
 from flows.model_call import TOOL_CHOICE, Ask, Said, call_model
 from flows.prompting import with_results
 from flows.steps import Steps
@@ -23,6 +23,7 @@ from flows.tools.box import Toolbox
 from flows.tools.calls import Call, Outcome, Tool
 from flows.tools.running import ToolRunner
 from flows.turn import (
+    CLIENT_CALLS,
     ChatMessage,
     Models,
     SystemPrompts,
@@ -38,6 +39,8 @@ from wire.clients.models import Route
 from wire.context import outgoing_headers
 from wire.errors import ApiError
 from wire.ids import uuid7
+
+SHORT_ANSWER_TOKENS = 200
 
 
 async def converse(turn: Turn, steps: Steps) -> Performed:
@@ -80,9 +83,16 @@ class _Assistant:
     async def _planned(self) -> _Plan:
         """The model and the tools are chosen side by side."""
         turn, request = self.turn, self.turn.request
-        told = {"model": request.model or "auto", "messages": [message.openai() for message in request.messages]}
+        told: dict[str, Any] = {
+            "model": request.model or "auto",
+            "messages": [one.openai() for one in request.messages],
+        }
+        if request.tools.client:
+            told["tools"] = list(request.tools.client)  # whoever is chosen has to be able to call them
         routing = turn.models.route(told, outgoing_headers(request.context))
         route, tools = await both(routing, self._offered())
+        if request.tools.client and not route.tool_calls:
+            raise calls_no_tools(route.model)
         turn.transcript.route, turn.transcript.context_tokens = route.reason, route.context_tokens
         return _Plan(route, tools if route.tool_calls else (), await self._within_context(route))
 
@@ -115,14 +125,24 @@ class _Assistant:
         said = "" if own else self.turn.prompts.system(route.model, request.locale, small=route.tool_calls == "guided")
         return [ChatMessage("system", text)] if (text := with_summary(said, request)) else []
 
-    async def _say(self, plan: _Plan, messages: Sequence[Mapping[str, Any]], *, later: bool = False) -> Said:
-        return await call_model(self.turn, self.steps, Ask(plan.route.model, joined_head(messages), later=later))
+    async def _say(
+        self,
+        plan: _Plan,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        options: Mapping[str, Any] | None = None,
+        later: bool = False,
+    ) -> Said:
+        ask = Ask(plan.route.model, joined_head(messages), options=options or {}, later=later)
+        return await call_model(self.turn, self.steps, ask)
 
     async def _native(self, plan: _Plan) -> None:
-        """The model calls tools by OpenAI's form; those of one answer run together."""
+        """The model calls tools by OpenAI's form; those of one answer run together. A client's tool goes before one of
+        ours that has its name."""
         wanted, limits = self.turn.request.tools, self.turn.limits
-        offered = (*(tool.openai() for tool in plan.tools), *wanted.client)
-        names = frozenset(tool.name for tool in plan.tools)
+        ours = tuple(tool for tool in plan.tools if tool.name not in wanted.client_names)
+        offered = (*(tool.openai() for tool in ours), *wanted.client)
+        names = frozenset(tool.name for tool in ours) | wanted.client_names
         messages = list(joined_head(plan.messages))
         for round_ in range(limits.tool_rounds + 1):
             last = round_ == limits.tool_rounds  # without tools, it has to answer
@@ -131,6 +151,7 @@ class _Assistant:
                 tuple(messages),
                 tools=() if last else offered,
                 names=frozenset() if last else names,
+                options={} if last else wanted.options,
                 later=round_ > 0,
             )
             said = await call_model(self.turn, self.steps, ask)
@@ -138,10 +159,9 @@ class _Assistant:
                 return
             theirs = [call for call in said.calls if call.name in wanted.client_names]
             if theirs:  # the client runs its own, and comes back with the results
-                self.turn.transcript.client_calls = theirs
-                self.turn.transcript.finish_reason = "tool_calls"
+                await self._hand_over(theirs, said.text, messages)
                 return
-            outcomes = await self.runner.run_all(said.calls, plan.tools)
+            outcomes = await self.runner.run_all(said.calls, ours)
             messages.append(
                 {"role": "assistant", "content": said.text or None, "tool_calls": [one.openai() for one in said.calls]}
             )
@@ -150,14 +170,25 @@ class _Assistant:
                 for call, outcome in zip(said.calls, outcomes, strict=True)
             ]
 
+    async def _hand_over(self, calls: list[Call], text: str, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Ends the turn with calls that the client makes. What they follow from since the question is kept in a step:
+        a conversation holds none of it, and whoever goes on with it needs all."""
+        transcript = self.turn.transcript
+        transcript.client_calls, transcript.finish_reason = calls, "tool_calls"
+        asked = max((place for place, one in enumerate(messages) if one["role"] == "user"), default=-1)
+        asking = {"role": "assistant", "content": text, "tool_calls": [call.openai() for call in calls]}
+        async with transcript.step(CLIENT_CALLS, kind="tool_call") as note:
+            if self.turn.request.stored:
+                note.detail["messages"] = [*(dict(one) for one in messages[asked + 1 :]), asking]
+
     async def _guided(self, plan: _Plan) -> None:
         """A small model fills in a call, with another try where it failed; then it answers from the result."""
         request, results = self.turn.request, list[tuple[Call, Outcome]]()
         self.turn.on_first_output()  # its flow run may stand before the call is written
         for round_ in range(self.turn.limits.tool_rounds):
             call = await self._chosen(plan, results, later=round_ > 0)
-            if call is None:
-                break
+            if call is None or (results and call.arguments == results[-1][0].arguments):
+                break  # what failed as it stands fails again
             outcome = (await self.runner.run_all([call], plan.tools))[0]
             results.append((call, outcome))
             if not outcome.failed or outcome.error_code == "tool_not_allowed":
@@ -166,7 +197,8 @@ class _Assistant:
         if results and newest["role"] == "user":
             told = with_results(str(newest["content"]), results[-1], request.locale)
             newest = {**newest, "content": told}
-        await self._say(plan, [*before, newest], later=bool(results))
+        short = short_answer(request.options) if results else {}
+        await self._say(plan, [*before, newest], options=short, later=bool(results))
 
     async def _chosen(self, plan: _Plan, failures: list[tuple[Call, Outcome]], *, later: bool) -> Call | None:
         """The call the model writes; None, and noted, where it writes none."""
@@ -194,6 +226,12 @@ async def both(routing: Any, offering: Any) -> tuple[Route, tuple[Tool, ...]]:
     except* ApiError as several:
         raise several.exceptions[0] from None
     return route.result(), tools.result()
+
+
+def short_answer(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a small model answers from a result: it says it in its first lines, and then often again and again."""
+    limits = {"max_tokens": SHORT_ANSWER_TOKENS, "stop": ["\n\n"]}
+    return {name: value for name, value in limits.items() if options.get(name) is None}
 
 
 def with_summary(system: str, request: TurnRequest) -> str:

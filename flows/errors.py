@@ -52,6 +52,15 @@ def run_id_in_use(run_id: uuid.UUID) -> ApiError:
     )
 
 
+def calls_no_tools(model: str) -> ApiError:
+    """A client sent tools of its own to a model that was not made to call any."""
+    return ValidationFailed(
+        f"The model {model!r} calls no tools; leave `tools` out, or ask for another model (`auto` finds one that can).",
+        code="tools_not_supported",
+        param="tools",
+    )
+
+
 def message_too_long(model_words: str) -> ApiError:
     """The newest message alone is more than the model reads."""
     return ValidationFailed(
@@ -148,8 +157,8 @@ def job_failed(words: str) -> ApiError:
     return UpstreamFailed(f"The job could not be run: {words}", code="job_failed")
 
 
-def batch_not_queued() -> ApiError:
-    return InternalError("The batch could not be handed on; nothing of it is run.", code="batch_not_queued")
+def flow_not_begun(name: str) -> ApiError:
+    return InternalError(f"The flow {name} could not be begun; nothing of it is done.", code="flow_not_begun")
 
 
 def prefect_unavailable() -> ApiError:

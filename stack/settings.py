@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 Profile = Literal["local", "production"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 EngineStart = Literal["auto", "fork", "spawn"]
+Embeddings = Literal["off", "ready", "always"]
 
 
 def default_home() -> Path:
@@ -174,6 +175,9 @@ class Settings(BaseSettings):
         300, ge=0, description="A turn's flow run starts at its first token, or after this."
     )
     history_chars: int = Field(24_000, ge=0, description="Of those messages, at most this many characters.")
+    fork_messages: int = Field(
+        2000, ge=1, description="Most messages that a fork of a conversation copies (422 beyond)."
+    )
     chat_header_wait_seconds: float = Field(
         2, ge=0, description="A stream's status waits this long for the model's first word, then it is 200."
     )
@@ -287,6 +291,29 @@ class Settings(BaseSettings):
     )
     mcp_external_connect_seconds: float = Field(
         10, gt=0, description="Longest connecting to one, and listing its tools."
+    )
+
+    # services: the smart MCP server
+    smart_refresh_seconds: float = Field(
+        60, gt=0, description="How often the light MCP server reads the MCP server's tools and contexts anew."
+    )
+    smart_tools: int = Field(300, ge=1, description="Tools it holds (what is beyond is left out).")
+    smart_tool_chars: int = Field(32_000, gt=0, description="Longest descriptor of a tool it holds.")
+    smart_contexts: int = Field(32, ge=0, description="Context documents it holds for `/analyze`.")
+    smart_context_chars: int = Field(4_000, gt=0, description="Of each, at most this many characters.")
+    smart_concurrent_calls: int = Field(64, ge=1, description="Calls it passes on at once (a tool error beyond).")
+    smart_call_seconds: float = Field(
+        330, gt=0, description="Longest silence of the MCP server in a call; tools have limits of their own."
+    )
+    smart_embeddings: Embeddings = Field(
+        "ready",
+        description="Whether choices of tools use embeddings of the model server. `off`: never. `ready`: while the "
+        "model is loaded. `always`: a question may load it, and evict another for it.",
+    )
+    smart_embeddings_model: str = Field("minilm_embeddings", description="The model asked for them.")
+    smart_embeddings_ms: float = Field(30, gt=0, description="Longest wait for a question's embedding (words beyond).")
+    smart_embeddings_look_seconds: float = Field(
+        5, gt=0, description="How often it is looked whether that model is loaded."
     )
 
     @field_validator("home", "topology", "catalogue", "routing_texts", "prompts", "mcp_servers", "mcp_contexts")

@@ -7,11 +7,15 @@ filled in. Which tools are worth a call was decided before (the smart registry),
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flows.tools.calls import Call, Outcome, Tool, read_arguments
+from flows.tools.calls import Call, Example, Outcome, Tool, read_arguments
 
+_NOT_OF_A_GRAMMAR = frozenset({"title", "description", "examples", "default", "$schema", "$defs"})
+DEPTH = 8  # of a schema's parts within parts; what is deeper may be anything
+MOST_EXAMPLES = 4  # of one tool: the likest to the question
 _LONGEST_STRING = 2000  # in the grammar, where a schema sets no bound: a small model may not find an end by itself
 _ASKED = {
     "en": "Turn the question into one tool call, written as JSON. The tools:",
@@ -28,7 +32,7 @@ def grammar(tools: Sequence[Tool]) -> dict[str, Any]:
     forms = [
         {
             "type": "object",
-            "properties": {"name": {"const": tool.name}, "arguments": _bounded(tool.input_schema)},
+            "properties": {"name": {"const": tool.name}, "arguments": _form_of(tool)},
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }
@@ -38,19 +42,33 @@ def grammar(tools: Sequence[Tool]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "tool_call", "schema": schema}}
 
 
-def _bounded(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The schema with an end to every string, and no more than the tool knows."""
-    bounded = {name: value for name, value in schema.items() if name not in {"title", "$schema", "default"}}
+def _form_of(tool: Tool) -> dict[str, Any]:
+    """The tool's arguments, but for those that are neither required nor in any example: one thing less to get wrong."""
+    schema = tool.input_schema
+    shown = set(schema.get("required") or ()).union(*(example.arguments for example in tool.examples))
+    properties = {name: value for name, value in (schema.get("properties") or {}).items() if name in shown}
+    return _bounded({**schema, "properties": properties}, schema.get("$defs") or {}, DEPTH)
+
+
+def _bounded(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> dict[str, Any]:
+    """The schema with an end to every string, its definitions in place, and no more words than a grammar needs."""
+    if depth == 0:
+        return {}
+    target = str(schema.get("$ref") or "").removeprefix("#/$defs/")
+    if target:
+        return _bounded(definitions.get(target) or {}, definitions, depth - 1)
+    bounded = {name: value for name, value in schema.items() if name not in _NOT_OF_A_GRAMMAR}
     if bounded.get("type") == "string" and not {"enum", "const", "pattern", "format"} & bounded.keys():
         bounded["maxLength"] = min(int(bounded.get("maxLength") or _LONGEST_STRING), _LONGEST_STRING)
     if "properties" in bounded:
-        bounded["properties"] = {name: _bounded(value) for name, value in bounded["properties"].items()}
-        bounded.setdefault("additionalProperties", False)
+        known = bounded["properties"]
+        bounded["properties"] = {name: _bounded(value, definitions, depth - 1) for name, value in known.items()}
+        bounded["additionalProperties"] = False
     for name in ("anyOf", "oneOf", "allOf"):
         if name in bounded:
-            bounded[name] = [_bounded(value) for value in bounded[name]]
+            bounded[name] = [_bounded(value, definitions, depth - 1) for value in bounded[name]]
     if isinstance(bounded.get("items"), Mapping):
-        bounded["items"] = _bounded(bounded["items"])
+        bounded["items"] = _bounded(bounded["items"], definitions, depth - 1)
     return bounded
 
 
@@ -58,10 +76,10 @@ def messages(
     tools: Sequence[Tool], question: str, locale: str, failures: Sequence[tuple[Call, Outcome]] = ()
 ) -> list[dict[str, Any]]:
     """What the model reads: the tools, examples of each, the question, and calls of it that failed."""
-    listed = "\n".join(f"- {tool.name}({', '.join(_parameters(tool))}): {tool.description}" for tool in tools)
+    listed = "\n".join(f"- {tool.name}({', '.join(_parameters(tool))}): {_first_sentence(tool)}" for tool in tools)
     told: list[dict[str, Any]] = [{"role": "system", "content": f"{_ASKED[locale]}\n{listed}"}]
     for tool in tools:
-        for example in tool.examples:
+        for example in likest(question, tool.examples):
             told += _exchange(example.query, form(tool.name, example.arguments))
     told.append({"role": "user", "content": question})
     for call, outcome in failures:
@@ -74,13 +92,32 @@ def form(name: str, arguments: Mapping[str, Any]) -> str:
     return json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
 
 
+def likest(question: str, examples: Sequence[Example]) -> list[Example]:
+    """The examples that share most of the question's words and kinds of signs, the likest last: it is imitated most."""
+    asked = _features(question)
+
+    def likeness(example: Example) -> float:
+        its = _features(example.query)
+        return len(asked & its) / (len(asked | its) or 1)
+
+    return sorted(examples, key=likeness)[-MOST_EXAMPLES:]
+
+
+def _features(text: str) -> set[str]:
+    """Words, signs, and `#` for every number, so that questions of one form are alike whatever their numbers."""
+    return set(re.findall(r"[a-záéíóúñü]+|[^\w\s]", re.sub(r"\d+(?:[.,]\d+)*", "#", text.lower())))
+
+
+def _first_sentence(tool: Tool) -> str:
+    return tool.description.split(". ")[0].strip()
+
+
 def _exchange(question: str, answer: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
 def _parameters(tool: Tool) -> list[str]:
-    required = set(tool.input_schema.get("required") or ())
-    return [name if name in required else f"{name}?" for name in tool.input_schema.get("properties") or {}]
+    return list(_form_of(tool).get("properties") or {})
 
 
 def read(text: str, call_id: str, tools: Sequence[Tool]) -> Call | None:

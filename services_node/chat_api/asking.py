@@ -66,7 +66,7 @@ def tools_wanted(request: ChatRequest) -> ToolsWanted:
 def earlier_messages(request: ChatRequest, stored: Sequence[MessageRecord]) -> list[ChatMessage]:
     """What was said before: the conversation's own messages, or the context an older client sends along."""
     if stored:
-        return [ChatMessage(message.role, message.content) for message in stored]
+        return [ChatMessage(message.role, message.content) for message in stored if message.content]
     return [ChatMessage(one.role, one.content) for one in request.context or () if one.content.strip()]
 
 
@@ -89,12 +89,13 @@ def prompt(
 
 def alternating(messages: Iterable[ChatMessage]) -> list[ChatMessage]:
     """One message a turn: chat templates want user and assistant to alternate, and a question that got no answer is
-    followed by the next one. Such neighbours are joined; the same text said again is said once.
+    followed by the next one. Such neighbours are joined; the same text said again is said once. Calls of tools and
+    their results stand for themselves.
     """
     joined: list[ChatMessage] = []
     for message in messages:
         last = joined[-1] if joined else None
-        if last is None or last.role != message.role:
+        if last is None or last.role != message.role or last.extra or message.extra:
             joined.append(message)
         elif last.content != message.content:
             joined[-1] = ChatMessage(message.role, f"{last.content}\n\n{message.content}")

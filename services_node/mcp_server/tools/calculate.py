@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Annotated, Literal
@@ -45,12 +46,23 @@ class Calculation(BaseModel):
     timeout_seconds=5,
     cost="cheap",
     examples=(
-        ('What is 8 times 9?', {'expression': '8*9'}),
-        ('¿Cuánto es 120 más 45?', {'expression': '120+45'}),
-        ('What is 20% of 50?', {'expression': '20% of 50'}),
-        ('¿Cuántas millas son 3 km?', {'expression': '3 km to miles'}),
-        ('What is the square root of 81?', {'expression': 'sqrt(81)'}),
-        ('How many days from 2026-03-01 to 2026-04-15?', {'expression': 'days between 2026-03-01 and 2026-04-15'}),
+        ("What is 8 times 9?", {"expression": "8*9"}),
+        ("5 * 5 =", {"expression": "5 * 5"}),
+        ("¿Cuánto es 7 por 6?", {"expression": "7*6"}),
+        ("¿Cuánto es 120 más 45?", {"expression": "120+45"}),
+        ("Calcula 30 dividido entre 5", {"expression": "30/5"}),
+        ("¿Cuánto es 2 más 5 por 3?", {"expression": "2+5*3"}),
+        ("Calculate (2 + 3) * 4", {"expression": "(2+3)*4"}),
+        ("What is 20% of 50?", {"expression": "20% of 50"}),
+        ("¿Cuánto es el 10% de 70?", {"expression": "10% of 70"}),
+        ("¿Cuántas millas son 3 km?", {"expression": "3 km to miles"}),
+        ("Convert 20 °C to °F", {"expression": "20 °C to °F"}),
+        ("What is the square root of 81?", {"expression": "sqrt(81)"}),
+        ("How many days from 2026-03-01 to 2026-04-15?", {"expression": "days between 2026-03-01 and 2026-04-15"}),
+        (
+            "¿Cuántos días hay entre 2025-05-10 y 2025-06-20?",
+            {"expression": "days between 2025-05-10 and 2025-06-20"},
+        ),
     ),
     keywords={
         "es": ("calcula", "calcular", "cuánto", "suma", "resta", "multiplica", "divide", "por", "entre", "más", "menos",
@@ -75,7 +87,8 @@ async def calculate(
 ) -> Calculation:
     """Calculates exactly: arithmetic, percentages, functions, unit conversions, dates. English or Spanish."""
     zone, _ = zone_of(call.parts.settings.time_zone)
-    return evaluate(expression, datetime.now(zone).date())
+    # in a thread: the first unit loads Pint, which takes a moment
+    return await asyncio.to_thread(evaluate, expression, datetime.now(zone).date())
 
 
 def evaluate(expression: str, today: date | None = None) -> Calculation:

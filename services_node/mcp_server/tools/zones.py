@@ -92,7 +92,9 @@ def zone_of(asked: str) -> tuple[tzinfo, str]:
     if offset:
         return _by_offset(offset, asked)
     names = _names()
-    for form in (name, " ".join(_FILLER.sub(" ", name).split()), name.rsplit(",", 1)[0].strip()):
+    # The last: `America/Madrid`, for the city is what was meant.
+    shorter = " ".join(_FILLER.sub(" ", name).split())
+    for form in (name, shorter, name.rsplit(",", 1)[0].strip(), name.rsplit("/", 1)[-1]):
         if form in names:
             found = names[form]
             return (UTC, "UTC") if found == "UTC" else (ZoneInfo(found), found)

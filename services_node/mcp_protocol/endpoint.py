@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
+from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
-from mcp.server.streamable_http import GET_STREAM_KEY, MCP_SESSION_ID_HEADER
+from mcp.server.streamable_http import GET_STREAM_KEY, MCP_SESSION_ID_HEADER, StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services_node.mcp_server.admission import Admission
-from services_node.mcp_server.protocol import SCOPE_CONTEXT
+from services_node.mcp_protocol.admission import Admission
 from stack.settings import Settings
-from wire.context import current
+from wire.context import RequestContext, current, enter
 from wire.errors import ApiError, Forbidden
+from wire.trace import TraceContext
 
 PATH = "/mcp"
+SCOPE_CONTEXT = "capibara6.context"  # of the request, for handlers that run in a task of the SDK's
+POLL_SECONDS = 0.02  # while sessions finish their answers
 _ROUTE = SimpleNamespace(path=PATH)  # for the border's metrics
 
 
@@ -87,25 +92,32 @@ class McpEndpoint:
             await self._make_room()
         await self._sessions.handle_request(scope, receive, send)
 
-    async def close_sessions(self) -> None:
-        """Ends every session, its open streams with it. When the service stops."""
-        for name in list(self._sessions._server_instances):
-            await self._end(name)
+    async def close_sessions(self, seconds: float) -> None:
+        """Ends every session, its open streams with it; those that are answering, when they have or after `seconds`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while names := list(self._sessions._server_instances):
+            late = loop.time() >= until
+            for name in names:
+                if late or not _answering(self._sessions._server_instances[name]):
+                    await self._end(name)
+            if late:
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _make_room(self) -> None:
         """Ends the session that has waited for longest with nothing asked: sessions that were opened and left, some
         with their stream of notifications still open, must not keep others out. (The SDK itself can only refuse.)
         """
-        waiting = [
-            (transport.idle_scope.deadline if transport.idle_scope else 0.0, name)
+        free = [
+            (name, transport)
             for name, transport in self._sessions._server_instances.items()
-            if transport._requests_in_flight == 0
-        ]
-        listening = [
-            name
-            for name, transport in self._sessions._server_instances.items()
-            if transport._requests_in_flight == 1 and GET_STREAM_KEY in transport._request_streams
+            if not _answering(transport)
         ]  # in the order in which they were opened
+        waiting = [
+            (one.idle_scope.deadline, name) for name, one in free if one.idle_scope and not one._requests_in_flight
+        ]
+        listening = [name for name, one in free if one._requests_in_flight]
         if waiting:
             await self._end(min(waiting)[1])
         elif listening:
@@ -117,8 +129,26 @@ class McpEndpoint:
             await self._sessions._discard_session(name, transport)
 
 
+def _answering(transport: StreamableHTTPServerTransport) -> bool:
+    """Whether it has a request in hand; an open stream of notifications is none."""
+    return transport._requests_in_flight > (GET_STREAM_KEY in transport._request_streams)
+
+
 def _opens_session(scope: Scope) -> bool:
     headers = Headers(scope=scope)
     version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
     modern = version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
     return not modern and MCP_SESSION_ID_HEADER not in headers
+
+
+def entered(ctx: ServerRequestContext[Any, Any]) -> RequestContext:
+    """The request's context, made current in a session's task too.
+
+    The `traceparent` of `_meta` wins over the header: between the two there may be a proxy.
+    """
+    scope = getattr(ctx.request, "scope", {})
+    known: RequestContext = scope.get(SCOPE_CONTEXT) or current()
+    said = ((ctx.params or {}).get("_meta") or {}).get("traceparent")
+    known = replace(known, trace=known.trace.unless(TraceContext.parse(said) if isinstance(said, str) else None))
+    enter(known)
+    return known
