@@ -1,8 +1,9 @@
 """A model server for tests: OpenAI's stream, with words that say what should go wrong. Not for the end-to-end tests.
 
-In the last user message: `tokens=N`, `every=SECONDS` (between tokens), `wait=SECONDS` (before the headers),
+In the last message: `tokens=N`, `every=SECONDS` (between tokens), `wait=SECONDS` (before the headers),
 `die=N` (the connection breaks after N tokens), `error=N` (an error event after N tokens), `status=CODE`,
-`die_once=WORD` (the first call with this word breaks before its first token).
+`die_once=WORD` (the first call with this word breaks before its first token), `finish=REASON`; where the
+request has tools, `call=NAME{"its": "arguments"}` (again and again) for the calls it makes after its tokens.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from starlette.routing import Route
 seen: list[dict[str, Any]] = []
 state = {"open": 0}
 died: set[str] = set()
+CALL = re.compile(r"call=(\w+)(\{[^}]*\})?")
 
 
 def asked(text: str, name: str, default: float) -> float:
@@ -33,6 +35,7 @@ def asked(text: str, name: str, default: float) -> float:
 async def completions(request: Request) -> Response:
     body = await request.json()
     text = body["messages"][-1]["content"]
+    calls = CALL.findall(text) if body.get("tools") else []
     seen.append({"body": body, "headers": dict(request.headers)})
     if body["model"] == "nobody":
         detail = {"message": "model 'nobody' does not exist", "type": "invalid_request_error",
@@ -45,10 +48,10 @@ async def completions(request: Request) -> Response:
     await asyncio.sleep(asked(text, "wait", 0))
     model = "qwen_coder" if body["model"] == "auto" else body["model"]
     headers = {"x-capibara6-model": model, "x-capibara6-route": "test", "x-capibara6-queue-ms": "1.5"}
-    return StreamingResponse(stream(text, model), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(stream(text, model, calls), media_type="text/event-stream", headers=headers)
 
 
-async def stream(text: str, model: str) -> AsyncIterator[str]:
+async def stream(text: str, model: str, calls: list[tuple[str, str]]) -> AsyncIterator[str]:
     count, die, error = int(asked(text, "tokens", 3)), int(asked(text, "die", -1)), int(asked(text, "error", -1))
     state["open"] += 1
     try:
@@ -65,7 +68,14 @@ async def stream(text: str, model: str) -> AsyncIterator[str]:
             chunk = {"model": model, "choices": [{"index": 0, "delta": {"content": f"t{index} "}}]}
             yield f"data: {json.dumps(chunk)}\n\n"
             await asyncio.sleep(asked(text, "every", 0))
-        last = {"model": model, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        for index, (name, arguments) in enumerate(calls):
+            function = {"name": name, "arguments": arguments or "{}"}
+            call = {"index": index, "id": f"made{index}", "type": "function", "function": function}
+            asking = {"model": model, "choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
+            yield f"data: {json.dumps(asking)}\n\n"
+        finish = re.search(r"finish=(\w+)", text)
+        reason = finish[1] if finish else "tool_calls" if calls else "stop"
+        last = {"model": model, "choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
         yield f"data: {json.dumps(last)}\n\n"
         usage = {"prompt_tokens": 7, "completion_tokens": count, "total_tokens": 7 + count}
         yield f"data: {json.dumps({'model': model, 'choices': [], 'usage': usage})}\n\n"
@@ -75,7 +85,9 @@ async def stream(text: str, model: str) -> AsyncIterator[str]:
 
 
 async def models(_: Request) -> Response:
-    return JSONResponse({"object": "list", "data": [{"id": "qwen_coder", "object": "model"}]})
+    chat = {"id": "qwen_coder", "object": "model", "capabilities": {"tools": True, "embeddings": False}}
+    embedding = {"id": "embedder", "object": "model", "capabilities": {"embeddings": True}}
+    return JSONResponse({"object": "list", "data": [chat, embedding]})
 
 
 async def route(request: Request) -> JSONResponse:
@@ -86,7 +98,7 @@ async def route(request: Request) -> JSONResponse:
                   "param": "model", "code": "model_not_found"}  # fmt: skip
         return JSONResponse({"error": detail}, 404)
     model = "qwen_coder" if body["model"] == "auto" else body["model"]
-    able = {"tools": True, "tool_calls": "guided" if "guided" in model else "native"}
+    able = {"tools": model != "no_tools", "tool_calls": "guided" if "guided" in model else "native"}
     return JSONResponse({"model": model, "reason": "test", "capabilities": able, "max_model_len": 4096})
 
 
