@@ -39,7 +39,6 @@ from wire.context import outgoing_headers
 from wire.errors import ApiError
 from wire.ids import uuid7
 
-
 SHORT_ANSWER_TOKENS = 200
 
 

@@ -200,7 +200,7 @@ class _Execution:
                 enter(context)
             return await effect()
 
-        async with self.account.step(name):
+        async with self.account.step(name, kind="sandbox"):
             return await self.steps.run(name, in_context, timeout_seconds=seconds)
 
     async def _listed(self, sandbox: Sandbox) -> dict[str, Entry] | None:

@@ -28,7 +28,7 @@ CUT = "\n[… {left} more characters were cut off]"
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The run a call is made in. written: waits until the run's row is there."""
+    """The run a call is made in, and its step. written: waits until the run's row is there."""
 
     context: RequestContext
     conversation_id: uuid.UUID
@@ -36,7 +36,8 @@ class Surroundings:
     account: Account
     steps: Steps
     written: Callable[[], Awaitable[None]]
-    ran_code_before: bool = False
+    ran_code_before: bool
+    step_id: uuid.UUID
 
 
 @dataclass(frozen=True, slots=True)

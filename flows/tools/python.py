@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from flows.code import CodeRequest, CodeTools, CodeWork
@@ -55,7 +55,7 @@ async def run_python(asked: PythonCall, tools: CodeTools, around: Surroundings) 
     try:
         performed = await work.perform(_Silent(), around.steps, lambda: None)
     finally:
-        around.account.steps.extend(work.account.steps)
+        around.account.steps += [replace(step, parent_id=around.step_id) for step in work.account.steps]
     if performed.error is not None:
         raise performed.error
     return Outcome(told(work.account), "code_error" if work.account.error is not None else None)

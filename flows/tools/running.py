@@ -64,10 +64,6 @@ class ToolRunner:
     async def _step(self, call: Call, tool: Tool) -> Outcome:
         """The call as a step: what it raises becomes what the model reads."""
         turn, request = self.turn, self.turn.request
-        around = Surroundings(
-            request.context, request.conversation_id, request.locale, turn.transcript, self.steps, turn.written,
-            request.ran_code_before,
-        )  # fmt: skip
 
         async def effect() -> Outcome:
             enter(request.context)  # a step of a flow run begins in that thread's own
@@ -76,6 +72,10 @@ class ToolRunner:
         try:
             async with turn.transcript.step(tool.name, kind="tool_call") as note:
                 note.detail |= {"call_id": call.id}
+                around = Surroundings(
+                    request.context, request.conversation_id, request.locale, turn.transcript, self.steps,
+                    turn.written, request.ran_code_before, note.id,
+                )  # fmt: skip
                 if tool.name == RUN_PYTHON:  # its own steps are tasks: opening the sandbox, running, collecting
                     outcome = await effect()
                 else:

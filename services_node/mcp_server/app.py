@@ -72,7 +72,7 @@ def application(
 
     app = FastAPI(title="Capibara6 MCP", version="0.1.0", lifespan=_life, redoc_url=None)
     app.state.service = Service(
-        parts, offer, caller, external, endpoint, listen, bus, server, contexts or rest.NoContexts()
+        parts, offer, caller, external, endpoint, listen, bus, server, contexts or parts.contexts
     )
     app.router.routes.append(Route(PATH, endpoint=endpoint))
     app.include_router(rest.router)

@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -63,7 +63,7 @@ class ContextLibrary:
         self._seen: dict[Path, tuple[int, int]] = {}
         self._kept: dict[Path, ContextDocument] = {}
 
-    def list(self) -> list[ContextDocument]:
+    def list(self) -> Sequence[ContextDocument]:
         """Every document by its id, the computed one last."""
         documents = self._documents()
         return [documents[one] for one in sorted(documents)] + [self._date()]
@@ -74,7 +74,7 @@ class ContextLibrary:
             return self._date().text
         return self._documents()[context_id].text
 
-    def choose(self, prompt: str) -> list[str]:  # type: ignore[valid-type]  # `list` is a method here
+    def choose(self, prompt: str) -> Sequence[str]:
         """The ids of those that a prompt needs, the best first; none for small talk. By words, in both languages."""
         scored = [(score(prompt, document), document.id) for document in self.list()]
         return [one for points, one in sorted(scored, key=lambda pair: (-pair[0], pair[1])) if points >= NEEDED][

@@ -49,19 +49,6 @@ class Contexts(Protocol):
         """The ids of those that a prompt needs."""
 
 
-class NoContexts:
-    """Of a server without documents."""
-
-    def list(self) -> Sequence[Context]:
-        return ()
-
-    def read(self, context_id: str) -> str:
-        raise KeyError(context_id)
-
-    def choose(self, prompt: str) -> Sequence[str]:
-        return ()
-
-
 class AugmentRequest(BaseModel):
     prompt: str = Field(min_length=1, max_length=MAX_PROMPT_CHARS)
     contexts: list[str] | None = Field(None, max_length=20, description="Ids; left out: those that the prompt needs.")

@@ -20,6 +20,7 @@ from tests.e2e.stack import INSTALL_SECONDS, Stack, copy_repository
 # Files in the order they come, others before them: of those whose tests leave the stack down the last ones.
 ORDER = (
     "test_smoke.py",
+    "test_assistant.py",
     "test_code.py",
     "test_other_users.py",
     "test_trouble.py",

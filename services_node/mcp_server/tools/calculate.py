@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Annotated, Literal
@@ -46,6 +47,7 @@ class Calculation(BaseModel):
     cost="cheap",
     examples=(
         ("What is 8 times 9?", {"expression": "8*9"}),
+        ("5 * 5 =", {"expression": "5 * 5"}),
         ("¿Cuánto es 7 por 6?", {"expression": "7*6"}),
         ("¿Cuánto es 120 más 45?", {"expression": "120+45"}),
         ("Calcula 30 dividido entre 5", {"expression": "30/5"}),
@@ -85,7 +87,8 @@ async def calculate(
 ) -> Calculation:
     """Calculates exactly: arithmetic, percentages, functions, unit conversions, dates. English or Spanish."""
     zone, _ = zone_of(call.parts.settings.time_zone)
-    return evaluate(expression, datetime.now(zone).date())
+    # in a thread: the first unit loads Pint, which takes a moment
+    return await asyncio.to_thread(evaluate, expression, datetime.now(zone).date())
 
 
 def evaluate(expression: str, today: date | None = None) -> Calculation:

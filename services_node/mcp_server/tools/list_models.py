@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -63,8 +64,15 @@ def models_told(entries: list[dict[str, Any]]) -> Models:
 
 
 def _line(one: ModelTold) -> str:
-    about = "; ".join(
-        f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
-        for name, value in one.about.items()
-    )
+    about = "; ".join(f"{name.replace('_', ' ')}: {_told(value)}" for name, value in one.about.items())
     return f"- {one.id}" + (f" ({one.status})" if one.status else "") + (f": {about}" if about else "")
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(
+            str(name) if given is True else f"{name} {given}"
+            for name, given in value.items()
+            if given not in (False, None)
+        )
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -56,6 +56,8 @@ class RunTold(Told):
     created_at: str
     started_at: str | None = None
     ended_at: str | None = None
+    tool_calls: int = 0
+    tool_errors: int = 0
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     timings: dict[str, float | None] = Field(default_factory=dict, description="In milliseconds.")
@@ -70,6 +72,8 @@ class RunTold(Told):
         ]
         if self.model:
             lines.append(f"Model: {self.model}" + (f" ({self.route})" if self.route else ""))
+        if self.tool_calls:
+            lines.append(f"Tools used: {self.tool_calls}, failed: {self.tool_errors}")
         if self.error is not None:
             lines.append(f"Error: {self.error.code}: {self.error.detail or ''}".rstrip(": "))
         lines += [
@@ -98,12 +102,15 @@ class FlowStatus(BaseModel):
     flow: str
     status: str
     finished: bool
+    conversation_id: str | None = None
     error: RunFault | None = None
     files: list[RunFile] = Field(default_factory=list)
 
     def text(self) -> str:
         fault = f": {self.error.code}: {self.error.detail or ''}".rstrip(": ") if self.error is not None else ""
         made = "".join(f"\n- file {one.name}: capibara6://files/{one.id}" for one in self.files)
+        if self.conversation_id is not None:
+            made = f"\n- conversation: capibara6://conversations/{self.conversation_id}{made}"
         return f"Run {self.run_id} of {self.flow} is {self.status}{fault}.{made}"
 
 
@@ -149,9 +156,11 @@ async def start_flow(
     written = json.dumps(parameters, sort_keys=True, ensure_ascii=False)
     if len(written) > MAX_PARAMETERS_CHARS:
         raise ToolFailed(f"`parameters` has {len(written)} characters; at most {MAX_PARAMETERS_CHARS} are taken.")
-    known = await _flow_names(call)
+    with asking("list of flows"):
+        known = {str(one["name"]): str(one.get("description") or "") for one in await call.parts.assistant.flows()}
     if flow not in known:
-        raise ToolFailed(f"There is no flow `{flow}`. There are: {', '.join(known) or 'none'}.")
+        listed = "".join(f"\n- {name}: {about}".rstrip(": ") for name, about in known.items())
+        raise ToolFailed(f"There is no flow `{flow}`. There are:{listed or ' none.'}")
     # said twice within one run, it is started once: a model that repeats itself does no harm
     key = hashlib.sha256(f"{call.run_id} {flow} {written}".encode()).hexdigest()
     with asking(f"flow `{flow}`"):
@@ -184,6 +193,7 @@ async def flow_status(run_id: RunId, *, call: Call) -> FlowStatus:
         flow=found.kind,
         status=found.status,
         finished=found.status not in OPEN,
+        conversation_id=found.conversation_id,
         error=found.error,
         files=found.files,
     )
@@ -192,8 +202,3 @@ async def flow_status(run_id: RunId, *, call: Call) -> FlowStatus:
 async def _run(run_id: uuid.UUID, call: Call) -> RunTold:
     with asking(f"run {run_id}"):
         return RunTold.model_validate(await call.parts.assistant.run(run_id))
-
-
-async def _flow_names(call: Call) -> list[str]:
-    with asking("list of flows"):
-        return [str(one["name"]) for one in await call.parts.assistant.flows()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import html
 import json
 import logging
 import re
@@ -20,6 +21,9 @@ _DECLARED = re.compile(
     rb"""<(?:meta[^>]{0,200}?charset|\?xml[^>]{0,100}?encoding)\s*=\s*["']?([\w-]{1,40})""", re.IGNORECASE
 )
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,500})</title", re.IGNORECASE)
+TITLE_WITHIN_CHARS = 20_000
+CAREFUL_CHARS = 300_000  # a longer page is read the quick way: several ways are compared otherwise, for many seconds
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -83,12 +87,22 @@ def _html(text: str, url: str) -> PageText:
 
     if "<body" not in text.lower():
         text = f"<html><body>{text}</body></html>"
-    document = trafilatura.bare_extraction(text, url=url, with_metadata=True)
-    title = getattr(document, "title", None)
-    found = trafilatura.extract(text, url=url, output_format="markdown", include_tables=True, include_links=True)
+    found = trafilatura.extract(
+        text,
+        url=url,
+        output_format="markdown",
+        include_tables=True,
+        include_links=True,
+        fast=len(text) > CAREFUL_CHARS,
+    )
     if not found:
         found = trafilatura.html2txt(text)
-    return PageText(str(title) if title else None, (found or "").strip())
+    return PageText(_title(text), (found or "").strip())
+
+
+def _title(text: str) -> str | None:
+    named = _TITLE.search(text[:TITLE_WITHIN_CHARS])
+    return " ".join(html.unescape(named[1]).split()) or None if named else None
 
 
 def _even(text: str) -> str:

@@ -72,7 +72,7 @@ class Fetcher:
 
     async def _follow(self, pool: httpcore.AsyncConnectionPool, url: httpx.URL) -> Fetched:
         for _ in range(self._limits.redirects + 1):
-            async with pool.stream("GET", str(url), headers=_headers(url)) as reply:
+            async with pool.stream("GET", _asked(url), headers=_headers(url)) as reply:
                 said = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reply.headers}
                 if reply.status not in REDIRECTS or "location" not in said:
                     return await self._read(reply, url, said)
@@ -113,6 +113,10 @@ class Fetcher:
         except zlib.error:
             raise ToolFailed("The page is packed wrongly and cannot be read.") from None
         return bytes(read), False
+
+
+def _asked(url: httpx.URL) -> httpcore.URL:
+    return httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
 
 def _headers(url: httpx.URL) -> list[tuple[bytes, bytes]]:

@@ -37,6 +37,7 @@ class Site:
     port: int = 0
     answers: dict[str, Any] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
     left: asyncio.Event = field(default_factory=asyncio.Event)
 
     def url(self, path: str) -> str:
@@ -46,6 +47,7 @@ class Site:
         try:
             request = (await reader.readuntil(b"\r\n\r\n")).decode()
             self.requests.append(request)
+            self.reached.set()
             answer = self.answers[request.split(" ")[1]]
             if callable(answer):
                 await answer(writer)
@@ -208,8 +210,7 @@ async def test_a_call_that_is_cancelled_leaves_the_server(site: Site) -> None:
     site.answers["/"] = trickling
     call = asyncio.create_task(asked(site, "/"))
     async with asyncio.timeout(5):
-        while not site.requests:
-            await asyncio.sleep(0.01)
+        await site.reached.wait()
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -245,7 +246,8 @@ async def test_instructions_in_a_page_stay_between_the_marks_and_marks_in_it_are
 async def test_a_page_is_its_own_words_without_its_menus(site: Site) -> None:
     words = "Los carpinchos viven junto al agua y comen hierba. " * 20
     html = f"""<html><head><title>Carpinchos</title><script>steal()</script></head><body><nav>Inicio Contacto</nav>
-    <article><h1>Carpinchos</h1><p>{words}</p><table><tr><td>peso</td><td>50 kg</td></tr></table></article></body></html>"""
+    <article><h1>Carpinchos</h1><p>{words}</p><table><tr><td>peso</td><td>50 kg</td></tr></table></article></body>
+    </html>"""
     site.answers["/"] = reply(html.encode())
     text = (await asked(site, "/")).content[0].text
     assert text.startswith("# Carpinchos") and text.count("# Carpinchos") == 1

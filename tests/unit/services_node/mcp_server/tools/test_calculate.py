@@ -57,7 +57,8 @@ def test_arithmetic_is_exact(expression: str, result: str) -> None:
     "expression",
     [
         "17*23=", "What is 17*23?", "17 x 23", "17x23", "17×23", "17 times 23", "17 por 23", "¿Cuánto es 17 por 23?",
-        r"$17 \times 23$", r"\(17 \cdot 23\)", "`17 * 23`", "result = 17 * 23", "17*23 = ?", "17*23=391", "Calculate 17*23.",
+        r"$17 \times 23$", r"\(17 \cdot 23\)", "`17 * 23`", "result = 17 * 23", "17*23 = ?", "17*23=391",
+        "Calculate 17*23.",
         "seventeen times 23", "diecisiete por 23", "how much is 17 multiplied by 23", "calcula 17 multiplicado por 23",
         "17 ∗ 23 por favor",
     ],
@@ -191,7 +192,8 @@ def test_what_is_worked_out_on_floats_says_so(expression: str, value: float) -> 
 @pytest.mark.parametrize(
     "expression",
     [
-        "9^9^9^9", "factorial(10^9)", "10^4001", "1e999999", "2^99999999999", "0.5^99999999", "170! ^ 170", "comb(9999, 5000)",
+        "9^9^9^9", "factorial(10^9)", "10^4001", "1e999999", "2^99999999999", "0.5^99999999", "170! ^ 170",
+        "comb(9999, 5000)",
         "lcm(" + ",".join(str(n) for n in range(2, 200)) + ")^999", "exp(10000)", "9" * 600 + "^9",
     ],
 )  # fmt: skip
