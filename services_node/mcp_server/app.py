@@ -113,5 +113,4 @@ async def _stop(service: Service, stopping: asyncio.Event) -> None:
     await stopping.wait()
     service.listen.close()
     await service.caller.stop(LAST_WORDS_SECONDS)
-    await asyncio.sleep(0)  # the answers of what was ended are written before their streams are closed
-    await service.endpoint.close_sessions()
+    await service.endpoint.close_sessions(LAST_WORDS_SECONDS)

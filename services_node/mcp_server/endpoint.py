@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.lowlevel.server import Server
-from mcp.server.streamable_http import GET_STREAM_KEY, MCP_SESSION_ID_HEADER
+from mcp.server.streamable_http import GET_STREAM_KEY, MCP_SESSION_ID_HEADER, StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
@@ -24,6 +25,7 @@ from wire.context import current
 from wire.errors import ApiError, Forbidden
 
 PATH = "/mcp"
+ANSWERED_LOOK_SECONDS = 0.01
 _ROUTE = SimpleNamespace(path=PATH)  # for the border's metrics
 
 
@@ -87,8 +89,14 @@ class McpEndpoint:
             await self._make_room()
         await self._sessions.handle_request(scope, receive, send)
 
-    async def close_sessions(self) -> None:
-        """Ends every session, its open streams with it. When the service stops."""
+    async def close_sessions(self, seconds: float) -> None:
+        """Ends every session, its open streams with it, once what was asked in it is answered, or after so long. When
+        the service stops.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(_asked(transport) for transport in self._sessions._server_instances.values()):
+                    await asyncio.sleep(ANSWERED_LOOK_SECONDS)
         for name in list(self._sessions._server_instances):
             await self._end(name)
 
@@ -104,7 +112,7 @@ class McpEndpoint:
         listening = [
             name
             for name, transport in self._sessions._server_instances.items()
-            if transport._requests_in_flight == 1 and GET_STREAM_KEY in transport._request_streams
+            if _asked(transport) == 0 and transport._requests_in_flight == 1
         ]  # in the order in which they were opened
         if waiting:
             await self._end(min(waiting)[1])
@@ -115,6 +123,11 @@ class McpEndpoint:
         transport = self._sessions._server_instances.get(name)
         if transport is not None:
             await self._sessions._discard_session(name, transport)
+
+
+def _asked(transport: StreamableHTTPServerTransport) -> int:
+    """Requests of a session under way, without its stream of notifications, which waits for ever."""
+    return transport._requests_in_flight - (GET_STREAM_KEY in transport._request_streams)
 
 
 def _opens_session(scope: Scope) -> bool:
