@@ -1,4 +1,4 @@
-"""Reading and removing conversations. An owner sees only their own; everybody else's are not there."""
+"""Reading, renaming and removing conversations. An owner sees only their own; everybody else's are not there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from sqlalchemy import delete, or_, select, tuple_, update
 
 from db import kept
 from db.engine import Database
-from db.records import ConversationRecord, MessageRecord
-from db.tables import Conversation, Message
+from db.files import COLUMNS as FILE
+from db.files import file_record
+from db.records import ConversationRecord, FileRecord, MessageRecord
+from db.tables import Conversation, File, Message
 from db.turns import message_record, no_conversation
 
 _COLUMNS = (
     Conversation.id, Conversation.title, Conversation.created_at, Conversation.updated_at, Conversation.forked_from,
+)  # fmt: skip
+_MESSAGE = (
+    Message.id, Message.role, Message.content, Message.model, Message.complete, Message.run_id, Message.created_at,
+    Message.position, Message.tool_calls,
 )  # fmt: skip
 
 
@@ -23,12 +29,22 @@ class Conversations:
         self._database = database
 
     async def page(
-        self, owner: str, *, limit: int, before: tuple[datetime, uuid.UUID] | None = None
+        self,
+        owner: str,
+        *,
+        limit: int,
+        before: tuple[datetime, uuid.UUID] | None = None,
+        titled: str | None = None,
     ) -> list[ConversationRecord]:
-        """The owner's conversations, last used first; `before`: (updated_at, id) of the last one already seen."""
+        """The owner's conversations, last used first; `before`: (updated_at, id) of the last one already seen.
+
+        titled: only those that have this in their title, whatever its case.
+        """
         query = select(*_COLUMNS).where(Conversation.owner == owner)
         if before is not None:
             query = query.where(tuple_(Conversation.updated_at, Conversation.id) < tuple_(*before))
+        if titled is not None:
+            query = query.where(Conversation.title.icontains(titled, autoescape=True))
         rows = await self._database.rows(
             query.order_by(Conversation.updated_at.desc(), Conversation.id.desc()).limit(limit)
         )
@@ -46,15 +62,63 @@ class Conversations:
     async def messages(self, conversation_id: uuid.UUID, owner: str, *, limit: int) -> list[MessageRecord]:
         """The newest `limit` messages, oldest first."""
         rows = await self._database.rows(
-            select(
-                Message.id, Message.role, Message.content, Message.model, Message.complete, Message.run_id,
-                Message.created_at, Message.position, Message.tool_calls,
-            )
+            select(*_MESSAGE)
             .where(Message.conversation_id == conversation_id, Message.owner == owner)
             .order_by(Message.position.desc())
             .limit(limit)
-        )  # fmt: skip
+        )
         return [message_record(row) for row in reversed(rows)]
+
+    async def last_message(self, conversation_id: uuid.UUID, owner: str) -> MessageRecord | None:
+        """None for a conversation in which nothing was said. Raises NotFound."""
+        found = await self.messages(conversation_id, owner, limit=1)
+        if not found:
+            await self.get(conversation_id, owner)
+        return found[0] if found else None
+
+    async def has_message(self, conversation_id: uuid.UUID, owner: str, message_id: uuid.UUID) -> bool:
+        rows = await self._database.rows(
+            select(Message.id).where(
+                Message.id == message_id, Message.conversation_id == conversation_id, Message.owner == owner
+            )
+        )
+        return bool(rows)
+
+    async def messages_after(
+        self, conversation_id: uuid.UUID, owner: str, position: int, *, limit: int
+    ) -> list[MessageRecord]:
+        """The first `limit` messages after a position, oldest first."""
+        rows = await self._database.rows(
+            select(*_MESSAGE)
+            .where(Message.conversation_id == conversation_id, Message.owner == owner, Message.position > position)
+            .order_by(Message.position)
+            .limit(limit)
+        )
+        return [message_record(row) for row in rows]
+
+    async def messages_of_run(
+        self, conversation_id: uuid.UUID, owner: str, run_id: uuid.UUID, *, limit: int
+    ) -> list[MessageRecord]:
+        """What a run wrote in its conversation: what was asked, and the answer."""
+        rows = await self._database.rows(
+            select(*_MESSAGE)
+            .where(Message.conversation_id == conversation_id, Message.owner == owner, Message.run_id == run_id)
+            .order_by(Message.position)
+            .limit(limit)
+        )
+        return [message_record(row) for row in rows]
+
+    async def rename(self, conversation_id: uuid.UUID, owner: str, title: str) -> ConversationRecord:
+        """Its place among the others stays. Raises NotFound."""
+        rows = await self._database.rows(
+            update(Conversation)
+            .where(Conversation.id == conversation_id, Conversation.owner == owner)
+            .values(title=title)
+            .returning(*_COLUMNS)
+        )
+        if not rows:
+            raise no_conversation(conversation_id)
+        return ConversationRecord(**rows[0]._asdict())
 
     async def summarise(self, conversation_id: uuid.UUID, owner: str, summary: str, until: int) -> bool:
         """Keeps a summary of the messages up to and with position `until`. Returns whether it was kept: not when there
@@ -74,12 +138,22 @@ class Conversations:
         )
         return bool(rows)
 
-    async def remove(self, conversation_id: uuid.UUID, owner: str) -> None:
-        """Removes a conversation with its messages; its runs stay, without it. Raises NotFound."""
-        rows = await self._database.rows(
+    async def remove(self, conversation_id: uuid.UUID, owner: str) -> list[FileRecord]:
+        """Removes a conversation with its messages and the rows of its files, all or nothing; its runs stay, without
+        it. Returns the files, whose bytes are the caller's business. Raises NotFound.
+        """
+        gone = (
             delete(Conversation)
             .where(Conversation.id == conversation_id, Conversation.owner == owner)
             .returning(Conversation.id)
+            .cte("gone")
+        )
+        files = delete(File).where(File.conversation_id.in_(select(gone.c.id)), File.owner == owner)
+        removed = files.returning(*FILE).cte("removed")
+        # One row at least when the conversation was there, so that none means that it was not.
+        rows = await self._database.rows(
+            select(*removed.c).select_from(gone.outerjoin(removed, removed.c.conversation_id == gone.c.id))
         )
         if not rows:
             raise no_conversation(conversation_id)
+        return [file_record(row) for row in rows if row.id is not None]

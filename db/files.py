@@ -16,7 +16,7 @@ from db.records import FileRecord
 from db.tables import File
 from wire.errors import Conflict, NotFound
 
-_COLUMNS = (
+COLUMNS = (
     File.id, File.owner, File.conversation_id, File.run_id, File.name, File.media_type, File.size_bytes, File.sha256,
     File.storage_path, File.created_at,
 )  # fmt: skip
@@ -46,43 +46,43 @@ class Files:
 
     async def get(self, file_id: uuid.UUID, owner: str) -> FileRecord:
         """Raises NotFound, also for somebody else's file."""
-        rows = await self._database.rows(select(*_COLUMNS).where(File.id == file_id, File.owner == owner))
+        rows = await self._database.rows(select(*COLUMNS).where(File.id == file_id, File.owner == owner))
         if not rows:
             raise no_file(file_id)
-        return _record(rows[0])
+        return file_record(rows[0])
 
     async def page(
         self, owner: str, *, limit: int, before: tuple[datetime, uuid.UUID] | None = None
     ) -> list[FileRecord]:
         """The owner's files, newest first; `before`: (created_at, id) of the last one already seen."""
-        query = select(*_COLUMNS).where(File.owner == owner)
+        query = select(*COLUMNS).where(File.owner == owner)
         if before is not None:
             query = query.where(tuple_(File.created_at, File.id) < tuple_(*before))
         rows = await self._database.rows(query.order_by(File.created_at.desc(), File.id.desc()).limit(limit))
-        return [_record(row) for row in rows]
+        return [file_record(row) for row in rows]
 
     async def of_run(self, run_id: uuid.UUID, owner: str) -> list[FileRecord]:
         """A run's files, in the order they were kept."""
         rows = await self._database.rows(
-            select(*_COLUMNS).where(File.run_id == run_id, File.owner == owner).order_by(File.created_at, File.id)
+            select(*COLUMNS).where(File.run_id == run_id, File.owner == owner).order_by(File.created_at, File.id)
         )
-        return [_record(row) for row in rows]
+        return [file_record(row) for row in rows]
 
     async def remove(self, file_id: uuid.UUID, owner: str) -> FileRecord:
         """Removes the row and returns it. Raises NotFound."""
         rows = await self._database.rows(
-            delete(File).where(File.id == file_id, File.owner == owner).returning(*_COLUMNS)
+            delete(File).where(File.id == file_id, File.owner == owner).returning(*COLUMNS)
         )
         if not rows:
             raise no_file(file_id)
-        return _record(rows[0])
+        return file_record(rows[0])
 
     async def older_than(self, moment: datetime, limit: int) -> list[FileRecord]:
         """Everybody's files of before, oldest first."""
         rows = await self._database.rows(
-            select(*_COLUMNS).where(File.created_at < moment).order_by(File.created_at).limit(limit)
+            select(*COLUMNS).where(File.created_at < moment).order_by(File.created_at).limit(limit)
         )
-        return [_record(row) for row in rows]
+        return [file_record(row) for row in rows]
 
     async def bytes_of(self, owner: str) -> int:
         """Bytes of all files of an owner."""
@@ -99,5 +99,5 @@ def no_file(file_id: uuid.UUID) -> NotFound:
     return NotFound(f"No file {file_id}.", code="file_not_found", param="file_id")
 
 
-def _record(row: Row[Any]) -> FileRecord:
+def file_record(row: Row[Any]) -> FileRecord:
     return FileRecord(**row._asdict())

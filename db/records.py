@@ -152,6 +152,21 @@ class ConversationRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs are meant; None: whatever it is. model: the one that answered. since, until: when the run was made,
+    `until` itself not included.
+    """
+
+    kind: str | None = None
+    status: RunStatus | None = None
+    model: str | None = None
+    conversation_id: uuid.UUID | None = None
+    parent_id: uuid.UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunRecord:
     id: uuid.UUID
     kind: str

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import and_, delete, func, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, text, tuple_, update
 
 from db.engine import Database
-from db.records import RunRecord, RunStatus, StepRecord
+from db.records import RunFilter, RunRecord, StepRecord
 from db.tables import OPEN_STATUSES, IdempotencyKey, Run, RunStep
 from wire.errors import NotFound
 
@@ -20,6 +21,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 BATCH = "code-batch"  # worked on by another process (`db.batches`)
+EVERY = RunFilter()
 
 
 class Runs:
@@ -35,16 +37,20 @@ class Runs:
         owner: str,
         *,
         limit: int,
-        status: RunStatus | None = None,
+        wanted: RunFilter = EVERY,
         before: tuple[datetime, uuid.UUID] | None = None,
+        after: tuple[datetime, uuid.UUID] | None = None,
+        oldest_first: bool = False,
     ) -> list[RunRecord]:
-        """The owner's runs, newest first; `before`: (created_at, id) of the last one already seen."""
-        query = select(*_COLUMNS).where(Run.owner == owner)
-        if status is not None:
-            query = query.where(Run.status == status)
+        """The owner's runs, newest first or oldest first; `before`, `after`: (created_at, id) of the last one seen."""
+        query = select(*_COLUMNS).where(Run.owner == owner, *_conditions(wanted))
+        place = tuple_(Run.created_at, Run.id)
         if before is not None:
-            query = query.where(tuple_(Run.created_at, Run.id) < tuple_(*before))
-        rows = await self._database.rows(query.order_by(Run.created_at.desc(), Run.id.desc()).limit(limit))
+            query = query.where(place < tuple_(*before))
+        if after is not None:
+            query = query.where(place > tuple_(*after))
+        order = (Run.created_at, Run.id) if oldest_first else (Run.created_at.desc(), Run.id.desc())
+        rows = await self._database.rows(query.order_by(*order).limit(limit))
         return [RunRecord(**row._asdict()) for row in rows]
 
     async def get(self, run_id: uuid.UUID, owner: str) -> RunRecord:
@@ -56,15 +62,23 @@ class Runs:
 
     async def steps(self, run_id: uuid.UUID) -> list[StepRecord]:
         """A run's steps in order."""
+        return (await self.steps_of([run_id]))[run_id]
+
+    async def steps_of(self, run_ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[StepRecord]]:
+        """The steps of several runs, each run's in order."""
         rows = await self._database.rows(
             select(
-                RunStep.id, RunStep.name, RunStep.status, RunStep.started_at, RunStep.ended_at, RunStep.error_code,
-                RunStep.error_detail, RunStep.kind, RunStep.parent_id, RunStep.detail,
+                RunStep.run_id, RunStep.id, RunStep.name, RunStep.status, RunStep.started_at, RunStep.ended_at,
+                RunStep.error_code, RunStep.error_detail, RunStep.kind, RunStep.parent_id, RunStep.detail,
             )
-            .where(RunStep.run_id == run_id)
+            .where(RunStep.run_id.in_(run_ids))
             .order_by(RunStep.position)
         )  # fmt: skip
-        return [StepRecord(**row._asdict()) for row in rows]
+        found: dict[uuid.UUID, list[StepRecord]] = {run_id: [] for run_id in run_ids}
+        for row in rows:
+            fields = row._asdict()
+            found[fields.pop("run_id")].append(StepRecord(**fields))
+        return found
 
     async def ran_before(self, conversation_id: uuid.UUID, owner: str, kind: str) -> bool:
         """Whether a run of this kind ended well in this conversation."""
@@ -83,8 +97,8 @@ class Runs:
     async def close_abandoned(self, stack_id: str, instance_id: uuid.UUID) -> list[uuid.UUID]:
         """Marks as `crashed` the open runs of this stack's earlier processes. Returns their ids.
 
-        Of batches, which others work on, only those that were never handed on; they may be asked for again with the
-        same Idempotency-Key.
+        Of batches, which others work on, only those that were never handed on. What never began may be asked for again
+        with the same Idempotency-Key.
         """
         never_handed_on = and_(Run.status == "queued", Run.prefect_flow_run_id.is_(None))
         closed = (
@@ -101,11 +115,11 @@ class Runs:
                 error_detail="The chat API ended before this run did.",
                 ended_at=func.now(),
             )
-            .returning(Run.id, Run.kind)
+            .returning(Run.id, Run.started_at)
             .cte("closed")
         )
-        batches = select(closed.c.id).where(closed.c.kind == BATCH)
-        forgotten = delete(IdempotencyKey).where(IdempotencyKey.run_id.in_(batches)).cte("forgotten")
+        never_begun = select(closed.c.id).where(closed.c.started_at.is_(None))
+        forgotten = delete(IdempotencyKey).where(IdempotencyKey.run_id.in_(never_begun)).cte("forgotten")
         rows = await self._database.rows(select(closed.c.id).add_cte(forgotten))
         return [row.id for row in rows]
 
@@ -131,3 +145,13 @@ class Runs:
             .limit(limit)
         )
         return [RunRecord(**row._asdict()) for row in rows]
+
+
+def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
+    named = ("kind", "status", "model", "conversation_id", "parent_id")
+    conditions = [getattr(Run, name) == value for name in named if (value := getattr(wanted, name)) is not None]
+    if wanted.since is not None:
+        conditions.append(Run.created_at >= wanted.since)
+    if wanted.until is not None:
+        conditions.append(Run.created_at < wanted.until)
+    return conditions

@@ -279,6 +279,9 @@ class Conductor:
                 attach()
                 record = work.finished(run, status, error, Span(ended_at, total_ms))
                 error = await self._finish(record) or error
+            elif run.queued:  # its row is there, and must not wait for ever
+                record = work.finished(run, status, error, Span(ended_at, total_ms))
+                await self._finish(_bare(record, unsaved))
             last: Ended[A] = Ended(status, error, work.account, total_ms)
         finally:
             for timer in timers:
@@ -323,12 +326,8 @@ class Conductor:
 
     async def _close_bare(self, record: FinishedRun, failure: ApiError) -> None:
         """Closes a run without what was said: whatever the database refused, its row does not stay open."""
-        bare = replace(
-            record, status="failed", content="", complete=False, steps=(),
-            error_code=failure.code, error_detail=failure.detail,
-        )  # fmt: skip
         try:
-            await self._rows.finish(bare)
+            await self._rows.finish(_bare(record, failure))
         except Exception:
             log.exception("a run stays open")
 
@@ -343,6 +342,13 @@ class Conductor:
                         continue
         except TimeoutError:
             log.error("a finished run was never written", extra={"run": str(record.id)})
+
+
+def _bare(record: FinishedRun, failure: ApiError) -> FinishedRun:
+    return replace(
+        record, status="failed", content="", complete=False, steps=(), tool_calls=(),
+        error_code=failure.code, error_detail=failure.detail,
+    )  # fmt: skip
 
 
 async def _result(

@@ -148,8 +148,8 @@ def job_failed(words: str) -> ApiError:
     return UpstreamFailed(f"The job could not be run: {words}", code="job_failed")
 
 
-def batch_not_queued() -> ApiError:
-    return InternalError("The batch could not be handed on; nothing of it is run.", code="batch_not_queued")
+def flow_not_begun(name: str) -> ApiError:
+    return InternalError(f"The flow {name} could not be begun; nothing of it is done.", code="flow_not_begun")
 
 
 def prefect_unavailable() -> ApiError:

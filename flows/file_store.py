@@ -13,7 +13,7 @@ import logging
 import mimetypes
 import os
 import uuid
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -134,6 +134,14 @@ class FileStore:
         """Raises NotFound."""
         record = await self._rows.remove(file_id, owner)
         await asyncio.to_thread((self._home / record.storage_path).unlink, missing_ok=True)
+
+    async def remove_bytes(self, records: Iterable[FileRecord]) -> None:
+        """Removes the bytes of files whose rows have gone. What cannot be removed is found by a later sweep."""
+        for record in records:
+            try:
+                await asyncio.to_thread((self._home / record.storage_path).unlink, missing_ok=True)
+            except OSError as error:
+                log.warning("bytes stay behind", extra={"file": str(record.id), "reason": str(error)})
 
     async def sweep(self, age: timedelta) -> int:
         """Removes files older than `age`, uploads that broke off before that, and bytes of then whose row was never

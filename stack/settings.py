@@ -175,6 +175,9 @@ class Settings(BaseSettings):
         300, ge=0, description="A turn's flow run starts at its first token, or after this."
     )
     history_chars: int = Field(24_000, ge=0, description="Of those messages, at most this many characters.")
+    fork_messages: int = Field(
+        2000, ge=1, description="Most messages that a fork of a conversation copies (422 beyond)."
+    )
     chat_header_wait_seconds: float = Field(
         2, ge=0, description="A stream's status waits this long for the model's first word, then it is 200."
     )

@@ -63,7 +63,8 @@ def written_calls(text: str, names: Collection[str]) -> list[Call]:
     pieces = re.split(r"</tool_call>\s*(?=<tool_call>)", body) if body.startswith("<tool_call>") else [body]
     calls: list[Call] = []
     for number, piece in enumerate(pieces):
-        found = read_arguments(_FENCES.sub("", _FENCES.sub("", piece.strip())))
+        form = _FENCES.sub("", _FENCES.sub("", piece.strip()))
+        found = read_arguments(form) if form.startswith("{") else None
         name = found.get("name") if found else None
         if found is None or name not in names:
             return []

@@ -17,6 +17,7 @@ from db.conversations import Conversations
 from db.engine import Database
 from db.errors import DatabaseUnavailable
 from db.files import Files
+from db.queued import QueuedRuns
 from db.records import NewRun
 from db.runs import Runs
 from db.turns import Turns
@@ -33,8 +34,7 @@ from flows.sandboxes import E2BSandboxes, connection
 from flows.summary import SummaryLimits
 from flows.tools.box import ServedTools, ToolLimits
 from flows.turn import TurnLimits
-from services_node.chat_api import batches as batch_routes
-from services_node.chat_api import chat, code, conversations, files, metrics, runs, status
+from services_node.chat_api import chat, code, conversations, files, metrics, offered_flows, runs, status
 from services_node.chat_api.parts import Parts
 from services_node.chat_api.summaries import Summaries
 from stack.processes import stack_id
@@ -52,6 +52,7 @@ log = logging.getLogger("services_node.chat_api")
 
 SERVICE = "chat-api"
 PRINCIPALS = {"frontend", "n8n", "operator", "services"}
+ACTING = {"services"}  # the MCP servers ask for those who ask them
 SWEEP_RETRY_SECONDS = 2.0
 FILE_SWEEP_SECONDS = 3600.0
 # Of the time a stop may take: the turns' part, then the flow runs'. What is left closes connections.
@@ -65,7 +66,7 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
     parts = make_parts(settings, secrets)
     app = FastAPI(title="Capibara6 chat", version="0.1.0", lifespan=_life, redoc_url=None)
     app.state.parts = parts
-    for routes in (batch_routes, chat, code, conversations, files, runs, status):
+    for routes in (chat, code, conversations, files, offered_flows, runs, status):
         app.include_router(routes.router)
 
     async def readiness() -> Readiness:
@@ -77,6 +78,7 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
         settings=settings,
         secrets=secrets,
         allowed=PRINCIPALS,
+        acting_for=ACTING,
         readiness=readiness,
         open_paths=("/health", "/api/health"),
         larger_bodies={"/api/files": settings.max_file_bytes + FORM_BYTES},
@@ -161,6 +163,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         file_rows,
         files,
         batches,
+        QueuedRuns(database),
     )
     return parts
 

@@ -66,7 +66,7 @@ def tools_wanted(request: ChatRequest) -> ToolsWanted:
 def earlier_messages(request: ChatRequest, stored: Sequence[MessageRecord]) -> list[ChatMessage]:
     """What was said before: the conversation's own messages, or the context an older client sends along."""
     if stored:
-        return [ChatMessage(message.role, message.content) for message in stored]
+        return [ChatMessage(message.role, message.content) for message in stored if message.content]
     return [ChatMessage(one.role, one.content) for one in request.context or () if one.content.strip()]
 
 

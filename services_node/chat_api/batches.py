@@ -1,29 +1,23 @@
-"""`POST /api/flows/code-batch/runs`: pieces of code that are run later, some at a time, and told by their run."""
+"""The flow `code-batch`: pieces of code that are run later, some at a time, by another process."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import hashlib
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import JSONResponse
 
-from db.batches import KIND, NewBatch, Promise
+from db.batches import KIND
 from db.tables import OPEN_STATUSES
 from flows.batch_jobs import ASKED, Job, written_jobs
-from flows.errors import batch_not_queued
 from flows.file_store import NewFile, one_chunk
 from services_node.chat_api.code import checked_timeout, given_files
 from services_node.chat_api.code_schemas import CodeJob
-from services_node.chat_api.parts import Parts, parts_of
+from services_node.chat_api.parts import Parts
 from wire.context import current
-from wire.errors import ApiError, Conflict, ValidationFailed
-
-router = APIRouter(tags=["code"])
+from wire.errors import Conflict, ValidationFailed
 
 ASK_SECONDS = 10.0
 
@@ -34,15 +28,10 @@ class BatchRequest(BaseModel):
     jobs: Annotated[list[CodeJob], Field(min_length=1)]
 
 
-@router.post("/api/flows/code-batch/runs", status_code=202)
-async def code_batch(
-    asked: BatchRequest,
-    request: Request,
-    idempotency_key: Annotated[str | None, Header(min_length=1, max_length=255)] = None,
-) -> JSONResponse:
-    """Queues a batch. The same Idempotency-Key with the same request means the same run."""
-    parts, context = parts_of(request), current()
-    settings, owner = parts.settings, context.principal.name
+async def prepare_batch(parts: Parts, asked: BatchRequest) -> Callable[[], Awaitable[None]]:
+    """Checks the jobs. Returns what hands the run in hand on, once it is written."""
+    settings, context = parts.settings, current()
+    run_id, owner = context.run_id, context.principal.name
     if len(asked.jobs) > settings.code_batch_jobs:
         raise ValidationFailed(
             f"A batch has at most {settings.code_batch_jobs} jobs (CAPIBARA6_CODE_BATCH_JOBS).",
@@ -50,22 +39,14 @@ async def code_batch(
             code="too_many_jobs",
         )
     data = written_jobs([await _job(job, parts, owner) for job in asked.jobs])
-    promise = None
-    if idempotency_key is not None:
-        promise = Promise(idempotency_key, hashlib.sha256(data).hexdigest(), settings.idempotency_seconds)
-    batch = NewBatch(context.run_id, owner, context.trace.trace_id, parts.stack_id, parts.instance_id)
-    run_id = await parts.batches.queue(batch, promise)
-    if run_id == batch.id:
-        try:
-            new = NewFile(owner, ASKED, "application/json", run_id)
-            await parts.files.save(new, one_chunk(data), most_bytes=len(data))
-            flow_run_id = await parts.flows.ask(lambda api: api.schedule_batch(f"{KIND}/{KIND}", run_id), ASK_SECONDS)
-            await parts.runs.link_flow(run_id, flow_run_id, recorded=False)
-        except BaseException as error:  # a full disk, or a client that went: the key must not promise what nobody does
-            await asyncio.shield(_give_up(parts, run_id, error if isinstance(error, ApiError) else batch_not_queued()))
-            raise
-    where = f"/api/runs/{run_id}"
-    return JSONResponse({"run_id": str(run_id), "url": where}, 202, headers={"location": where})
+
+    async def hand_on() -> None:
+        new = NewFile(owner, ASKED, "application/json", run_id)
+        await parts.files.save(new, one_chunk(data), most_bytes=len(data))
+        flow_run_id = await parts.flows.ask(lambda api: api.schedule_batch(f"{KIND}/{KIND}", run_id), ASK_SECONDS)
+        await parts.runs.link_flow(run_id, flow_run_id, recorded=False)
+
+    return hand_on
 
 
 async def cancel_batch(parts: Parts, run_id: uuid.UUID) -> None:
@@ -99,8 +80,3 @@ async def _job(job: CodeJob, parts: Parts, owner: str) -> Job:
         for file in job.files
     )
     return Job(job.code, job.language, timeout_seconds, tuple(files))
-
-
-async def _give_up(parts: Parts, run_id: uuid.UUID, error: ApiError) -> None:
-    await parts.batches.close(run_id, "failed", code=error.code, detail=error.detail)
-    await parts.batches.forget_promise(run_id)

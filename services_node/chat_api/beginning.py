@@ -6,7 +6,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from db.records import NewMessage, NewRun
+from db.forks import no_message
+from db.records import History, NewMessage, NewRun
 from flows.chat import ChatWork
 from flows.prompting import language_of
 from flows.tools.policy import RUN_PYTHON
@@ -23,7 +24,7 @@ from services_node.chat_api.parts import Parts
 from services_node.chat_api.schemas import ChatRequest
 from services_node.chat_api.telling import ActiveTurn
 from wire.context import current
-from wire.errors import ValidationFailed
+from wire.errors import Conflict, ValidationFailed
 from wire.ids import uuid7
 
 
@@ -63,9 +64,12 @@ async def asked_place(parts: Parts, asked: ChatRequest) -> Place:
         return Place(uuid7(), True, None, earlier_messages(asked, ()), question)
     owner = current().principal.name
     stored = await parts.turns.history(asked.conversation_id, owner, settings.history_messages)
-    ran_code = any(call.name == RUN_PYTHON for message in stored.messages for call in message.tool_calls)
     earlier = earlier_messages(asked, stored.messages)
-    return Place(asked.conversation_id, False, stored.summary, earlier, question, ran_code=ran_code)
+    return Place(asked.conversation_id, False, stored.summary, earlier, question, ran_code=ran_code(stored))
+
+
+def ran_code(stored: History) -> bool:
+    return any(call.name == RUN_PYTHON for message in stored.messages for call in message.tool_calls)
 
 
 async def check_tools(parts: Parts, wanted: ToolsWanted) -> None:
@@ -78,6 +82,64 @@ async def check_tools(parts: Parts, wanted: ToolsWanted) -> None:
                 param="tools",
                 code="unknown_tool",
             )
+
+
+async def begin_again(
+    parts: Parts, asked: ChatRequest, conversation_id: uuid.UUID, message_id: uuid.UUID | None, *, streaming: bool
+) -> ActiveTurn:
+    """Begins the turn that makes a conversation's last answer again. One at a time, and not beside another turn there:
+    raises Conflict.
+    """
+    parts.conductor.admit("chat")
+    check_idle(parts, conversation_id)
+    place = await last_answer(parts, asked, conversation_id, message_id)
+    await check_tools(parts, tools_wanted(asked))
+    check_idle(parts, conversation_id)  # nothing is awaited between this and the turn's being under way
+    return begin_at(parts, asked, place, streaming=streaming)
+
+
+def check_idle(parts: Parts, conversation_id: uuid.UUID) -> None:
+    """Raises Conflict while a chat turn is under way in the conversation."""
+    if any(active.run.kind == "chat" for active in parts.conductor.of_conversation(conversation_id)):
+        raise Conflict("A turn is under way in this conversation.", code="turn_under_way", param="conversation_id")
+
+
+async def last_answer(
+    parts: Parts, asked: ChatRequest, conversation_id: uuid.UUID, message_id: uuid.UUID | None
+) -> Place:
+    """Where the last answer is made again; a last question that got none is answered.
+
+    Raises NotFound, and Conflict for a message that is not the last, or where there is nothing to answer.
+    """
+    owner, settings = current().principal.name, parts.settings
+    last = await parts.conversations.last_message(conversation_id, owner)
+    if message_id is not None and (last is None or last.id != message_id):
+        if not await parts.conversations.has_message(conversation_id, owner, message_id):
+            raise no_message(message_id)
+        raise Conflict(
+            "Only the last message can be made again; a fork begins anew from an earlier one.",
+            code="not_the_last_message",
+            param="message_id",
+        )
+    if message_id is not None and last is not None and last.role != "assistant":
+        raise ValidationFailed("This message is not an answer.", param="message_id", code="not_an_answer")
+    replaced = last if last is not None and last.role == "assistant" else None
+    most = max(settings.history_messages, 2)  # the question at least, where no history is sent along
+    stored = await parts.turns.history(conversation_id, owner, most, before=replaced.position if replaced else None)
+    places = [index for index, message in enumerate(stored.messages) if message.role == "user"]
+    if not places:
+        raise Conflict("There is no question to answer again.", code="nothing_to_answer", param="conversation_id")
+    question = stored.messages[places[-1]]
+    return Place(
+        conversation_id,
+        False,
+        stored.summary,
+        earlier_messages(asked, stored.messages[: places[-1]]),
+        (ChatMessage(question.role, question.content),),
+        kept=False,
+        replaces=replaced.id if replaced else None,
+        ran_code=ran_code(stored),
+    )
 
 
 def begin_at(parts: Parts, asked: ChatRequest, place: Place, *, streaming: bool, queued: bool = False) -> ActiveTurn:
@@ -115,7 +177,7 @@ def begin_at(parts: Parts, asked: ChatRequest, place: Place, *, streaming: bool,
         messages=tuple(
             NewMessage(uuid7(), message.role, message.content) for message in written if message.role != "tool"
         ),
-        parent_id=getattr(context, "parent_run_id", None),
+        parent_id=context.parent_run_id,
         replaces=place.replaces,
         queued=queued,
     )

@@ -74,7 +74,11 @@ async def _stream(asked: CodeRunRequest, request: Request) -> Response:
 
 
 async def _begin(parts: Parts, asked: CodeRunRequest, *, streaming: bool) -> ActiveCode:
-    """Checks the request and begins the run."""
+    return begin_code(parts, await asked_code(parts, asked), streaming=streaming)
+
+
+async def asked_code(parts: Parts, asked: CodeRunRequest) -> CodeRequest:
+    """Checks the request. Raises what is wrong with it, NotFound, TooLarge, TooManyRequests."""
     settings, context = parts.settings, current()
     owner, conversation_id = context.principal.name, asked.conversation_id
     timeout_seconds = checked_timeout(asked, settings)
@@ -83,7 +87,7 @@ async def _begin(parts: Parts, asked: CodeRunRequest, *, streaming: bool) -> Act
     if conversation_id is not None:
         await parts.conversations.get(conversation_id, owner)
         earlier_runs = await parts.runs.ran_before(conversation_id, owner, "code")
-    request = CodeRequest(
+    return CodeRequest(
         run_id=context.run_id,
         owner=owner,
         conversation_id=conversation_id,
@@ -93,11 +97,16 @@ async def _begin(parts: Parts, asked: CodeRunRequest, *, streaming: bool) -> Act
         timeout_seconds=timeout_seconds,
         earlier_runs=earlier_runs,
     )
+
+
+def begin_code(parts: Parts, request: CodeRequest, *, streaming: bool, queued: bool = False) -> ActiveCode:
+    """Begins the run and returns at once. queued: whether it is written already, and waits."""
+    context = current()
     run = NewRun(
-        id=context.run_id,
-        owner=owner,
+        id=request.run_id,
+        owner=request.owner,
         kind="code",
-        conversation_id=conversation_id,
+        conversation_id=request.conversation_id,
         new_conversation=False,
         title="",
         trace_id=context.trace.trace_id,
@@ -105,8 +114,10 @@ async def _begin(parts: Parts, asked: CodeRunRequest, *, streaming: bool) -> Act
         instance_id=parts.instance_id,
         requested_model=None,
         messages=(),
+        parent_id=context.parent_run_id,
+        queued=queued,
     )
-    work = CodeWork(request, parts.code, lambda: parts.conductor.written(context.run_id))
+    work = CodeWork(request, parts.code, lambda: parts.conductor.written(request.run_id))
     return parts.conductor.begin(work, run, streaming=streaming)
 
 

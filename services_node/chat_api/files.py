@@ -76,17 +76,21 @@ async def remove(file_id: uuid.UUID, request: Request) -> Response:
 
 def headers_of(record: FileRecord) -> dict[str, str]:
     """What a browser is told of a file's untrusted bytes."""
-    name = file_name(record.name)
-    disposition = "inline" if record.media_type in SHOWN else "attachment"
-    plain = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._- ") else "_" for sign in name)
     return {
         "content-type": record.media_type if record.media_type in TOLD else "application/octet-stream",
-        "content-disposition": f"{disposition}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
+        "content-disposition": disposition("inline" if record.media_type in SHOWN else "attachment", record.name),
         "x-content-type-options": "nosniff",
         "content-security-policy": "sandbox; default-src 'none'",
         "cache-control": "private, no-cache",
         "etag": f'"{record.sha256}"',
     }
+
+
+def disposition(kind: str, name: str) -> str:
+    """The header, with the name twice: for those who know UTF-8, and for the others."""
+    named = file_name(name)
+    plain = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "._- ") else "_" for sign in named)
+    return f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(named, safe='')}"
 
 
 def file_name(name: str) -> str:

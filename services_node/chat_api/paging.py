@@ -13,6 +13,7 @@ from wire.errors import ValidationFailed
 
 T = TypeVar("T")
 Place = tuple[datetime, uuid.UUID]
+FIRST_YEAR, LAST_YEAR = 1970, 9000
 
 
 def encode_cursor(place: Place) -> str:
@@ -29,7 +30,7 @@ def decode_cursor(cursor: str | None) -> Place | None:
         place = datetime.fromisoformat(moment), uuid.UUID(item)
     except (ValueError, binascii.Error, UnicodeDecodeError):
         place = None
-    if place is None or place[0].tzinfo is None:
+    if place is None or not within(place[0]):
         raise ValidationFailed("`cursor` is not one that this API gave.", param="cursor", code="invalid_cursor")
     return place
 
@@ -38,3 +39,8 @@ def page(found: Sequence[T], limit: int, place: Callable[[T], Place]) -> tuple[l
     """`found` was asked for with one more than `limit`: the page, and the cursor of the next one if there is one."""
     shown = list(found[:limit])
     return shown, encode_cursor(place(shown[-1])) if len(found) > limit else None
+
+
+def within(moment: datetime) -> bool:
+    """Whether Postgres can be asked with it: a moment of some time zone, away from the ends of Python's calendar."""
+    return moment.tzinfo is not None and FIRST_YEAR <= moment.year <= LAST_YEAR

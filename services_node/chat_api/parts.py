@@ -11,6 +11,7 @@ from db.batches import Batches
 from db.conversations import Conversations
 from db.engine import Database
 from db.files import Files
+from db.queued import QueuedRuns
 from db.runs import Runs
 from db.turns import Turns
 from flows.chat import Assistance
@@ -48,6 +49,7 @@ class Parts:
     file_rows: Files
     files: FileStore
     batches: Batches
+    queued: QueuedRuns
 
 
 def parts_of(request: Request) -> Parts:

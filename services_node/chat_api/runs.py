@@ -3,36 +3,57 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from pydantic import AfterValidator
 
 from db.batches import KIND
-from db.records import RunStatus
+from db.records import RunFilter, RunStatus
 from services_node.chat_api.batches import cancel_batch
-from services_node.chat_api.paging import decode_cursor, page
+from services_node.chat_api.paging import decode_cursor, page, within
 from services_node.chat_api.parts import Parts, owner, parts_of
-from services_node.chat_api.schemas import RunOut, RunPage, RunWithSteps
+from services_node.chat_api.schemas import MAX_MESSAGES, Line, RunOut, RunPage, RunStory
 from wire.errors import Conflict, NotFound
 
 router = APIRouter(prefix="/api/runs", tags=["runs"])
+
+MOST_CHILDREN = 200
+
+
+def moment(value: datetime) -> datetime:
+    if not within(value):
+        raise ValueError("is not a moment with its time zone, as 2026-01-31T12:00:00Z")
+    return value
+
+
+Moment = Annotated[datetime, AfterValidator(moment)]
 
 
 @router.get("")
 async def runs(
     request: Request,
+    *,
+    kind: Annotated[Line | None, Query(max_length=50)] = None,
     status: RunStatus | None = None,
+    model: Annotated[Line | None, Query(max_length=200)] = None,
+    conversation_id: uuid.UUID | None = None,
+    parent_id: uuid.UUID | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str | None = None,
 ) -> RunPage:
-    """Newest first."""
-    found = await parts_of(request).runs.page(owner(), limit=limit + 1, status=status, before=decode_cursor(cursor))
+    """Newest first. `model`: the one that answered. `since` (itself included) and `until` (not): when it was made."""
+    wanted = RunFilter(kind, status, model, conversation_id, parent_id, since, until)
+    found = await parts_of(request).runs.page(owner(), limit=limit + 1, wanted=wanted, before=decode_cursor(cursor))
     shown, following = page(found, limit, lambda one: (one.created_at, one.id))
     return RunPage(runs=[RunOut.of(one) for one in shown], next_cursor=following)
 
 
 @router.get("/{run_id}")
-async def run(run_id: uuid.UUID, request: Request) -> RunWithSteps:
+async def run(run_id: uuid.UUID, request: Request) -> RunStory:
     """A run's whole story."""
     parts = parts_of(request)
     await parts.conductor.written(run_id)
@@ -40,7 +61,7 @@ async def run(run_id: uuid.UUID, request: Request) -> RunWithSteps:
 
 
 @router.post("/{run_id}/cancel")
-async def cancel(run_id: uuid.UUID, request: Request) -> RunWithSteps:
+async def cancel(run_id: uuid.UUID, request: Request) -> RunStory:
     """Stops a run that is under way and returns it as it ended. 409 for one that had ended already."""
     parts = parts_of(request)
     try:
@@ -55,6 +76,15 @@ async def cancel(run_id: uuid.UUID, request: Request) -> RunWithSteps:
     return await _story(parts, run_id)
 
 
-async def _story(parts: Parts, run_id: uuid.UUID) -> RunWithSteps:
+async def _story(parts: Parts, run_id: uuid.UUID) -> RunStory:
     run = await parts.runs.get(run_id, owner())
-    return RunWithSteps.of_parts(run, await parts.runs.steps(run_id), await parts.file_rows.of_run(run_id, owner()))
+    children = RunFilter(parent_id=run_id)
+    return RunStory.of_parts(
+        run,
+        await parts.runs.steps(run_id),
+        await parts.file_rows.of_run(run_id, owner()),
+        await parts.runs.page(owner(), limit=MOST_CHILDREN, wanted=children, oldest_first=True),
+        await parts.conversations.messages_of_run(run.conversation_id, owner(), run_id, limit=MAX_MESSAGES + 1)
+        if run.conversation_id is not None
+        else [],
+    )

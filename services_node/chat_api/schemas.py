@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    computed_field,
+    field_validator,
+)
 
-from db.records import ConversationRecord, FileRecord, MessageRecord, RunRecord, RunStatus, StepRecord
+from db.records import ConversationRecord, FileRecord, MessageRecord, RunRecord, RunStatus, StepKind, StepRecord
 from flows.code_told import file_url
 
 MAX_MESSAGES = 200
+MAX_TITLE_CHARS = 200
+MAX_QUERY_CHARS = 1000
 MAX_TOOLS = 64
 Number = Annotated[float, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]
@@ -29,6 +41,18 @@ def storable(text: str) -> str:
 
 
 Text = Annotated[str, Field(strict=True)]
+
+
+def one_line(text: str) -> str:
+    """A title or a query: one line that says something."""
+    line = " ".join(storable(text).split())
+    if not line:
+        raise ValueError("is empty")
+    return line
+
+
+Line = Annotated[str, AfterValidator(one_line)]
+Title = Annotated[Line, Field(strict=True, max_length=MAX_TITLE_CHARS)]
 
 
 def names_of_tools(value: object) -> object:
@@ -89,6 +113,21 @@ class ChatRequest(BaseModel):
         return {name: value for name, value in given.items() if value is not None}
 
 
+class ToolCallOut(BaseModel):
+    """A tool that an answer used. error: `code` and `detail`. untrusted: its result comes from outside."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+    status: Literal["completed", "failed", "cancelled"]
+    result: str | None
+    error: dict[str, Any] | None
+    duration_ms: float
+    untrusted: bool
+
+
 class MessageOut(BaseModel):
     """complete: false for an answer that was cut short."""
 
@@ -101,6 +140,7 @@ class MessageOut(BaseModel):
     complete: bool
     run_id: uuid.UUID | None
     created_at: datetime
+    tool_calls: list[ToolCallOut]
 
     @classmethod
     def of(cls, record: MessageRecord) -> MessageOut:
@@ -108,12 +148,15 @@ class MessageOut(BaseModel):
 
 
 class ConversationOut(BaseModel):
+    """forked_from: the conversation whose messages it began with, while that is there."""
+
     model_config = ConfigDict(from_attributes=True)
 
     id: uuid.UUID
     title: str
     created_at: datetime
     updated_at: datetime
+    forked_from: uuid.UUID | None
 
     @classmethod
     def of(cls, record: ConversationRecord) -> ConversationOut:
@@ -131,6 +174,52 @@ class ConversationWithMessages(ConversationOut):
     messages: list[MessageOut]
 
 
+class Rename(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    title: Title
+
+
+class ForkRequest(BaseModel):
+    """message_id: the last message that the new conversation has. title: the old one's where none is given."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    message_id: uuid.UUID
+    title: Title | None = None
+
+
+class RegenerateRequest(BaseModel):
+    """message_id: the answer to make again, which must be the last message. model, tools: as a chat's."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    message_id: uuid.UUID | None = None
+    model: Annotated[str, Field(strict=True, max_length=200)] | None = None
+    tools: Annotated[bool | list[str] | None, BeforeValidator(names_of_tools)] = None
+    stream: StrictBool = False
+
+
+class FoundMessage(BaseModel):
+    """snippet: the place in the message, plain text with `**` around what was looked for. rank: 0 to 1."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    conversation_id: uuid.UUID
+    title: str
+    message_id: uuid.UUID
+    role: str
+    created_at: datetime
+    snippet: str
+    rank: float
+
+
+class FoundMessages(BaseModel):
+    """Best first."""
+
+    results: list[FoundMessage]
+
+
 class Timings(BaseModel):
     """Milliseconds since the request was read; queue and load as the model server says."""
 
@@ -143,15 +232,26 @@ class Timings(BaseModel):
 
 
 class StepOut(BaseModel):
+    """parent_id: the step that it is part of. detail: what is worth knowing of it, by its kind."""
+
     model_config = ConfigDict(from_attributes=True)
 
     id: uuid.UUID
     name: str
+    kind: StepKind
+    parent_id: uuid.UUID | None
     status: RunStatus
+    detail: dict[str, Any] | None
     started_at: datetime
     ended_at: datetime | None
     error_code: str | None
     error_detail: str | None
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def duration_ms(self) -> float | None:
+        """Null while it is under way."""
+        return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds() * 1000
 
 
 class RunError(BaseModel):
@@ -160,11 +260,15 @@ class RunError(BaseModel):
 
 
 class RunOut(BaseModel):
-    """prefect_recorded: whether Prefect is known to show the run's final state."""
+    """prefect_recorded: whether Prefect is known to show the run's final state. parent_id: the run that asked for it.
+
+    tool_calls, tool_errors: how many tools were used, and how many of those failed.
+    """
 
     id: uuid.UUID
     kind: str
     status: RunStatus
+    parent_id: uuid.UUID | None
     conversation_id: uuid.UUID | None
     trace_id: str
     prefect_flow_run_id: uuid.UUID | None
@@ -174,6 +278,8 @@ class RunOut(BaseModel):
     route: str | None
     prompt_tokens: int | None
     completion_tokens: int | None
+    tool_calls: int
+    tool_errors: int
     timings: Timings
     error: RunError | None
     created_at: datetime
@@ -218,18 +324,31 @@ class FilePage(BaseModel):
     next_cursor: str | None
 
 
-class RunWithSteps(RunOut):
-    """files: what the run made and kept."""
+class RunStory(RunOut):
+    """A run, whole. files: what it made and kept. children: runs that it asked for. messages: what it wrote in its
+    conversation, while that is there: the question, and the answer with the tools used.
+    """
 
     steps: list[StepOut]
     files: list[FileOut]
+    children: list[RunOut]
+    messages: list[MessageOut]
 
     @classmethod
-    def of_parts(cls, run: RunRecord, steps: list[StepRecord], files: list[FileRecord]) -> RunWithSteps:
+    def of_parts(
+        cls,
+        run: RunRecord,
+        steps: Sequence[StepRecord],
+        files: Sequence[FileRecord],
+        children: Sequence[RunRecord],
+        messages: Sequence[MessageRecord],
+    ) -> RunStory:
         return cls(
             **RunOut.fields_of(run),
             steps=[StepOut.model_validate(step) for step in steps],
             files=[FileOut.of(file) for file in files],
+            children=[RunOut.of(child) for child in children],
+            messages=[MessageOut.of(message) for message in messages],
         )
 
 

@@ -14,10 +14,11 @@ import pytest
 from installation import Installation
 from sqlalchemy import make_url
 
-from db.batches import Batches, NewBatch, Promise
+from db.batches import Batches
 from db.conversations import Conversations
 from db.engine import Database
 from db.files import Files
+from db.queued import NewQueued, Promise, QueuedRuns
 from db.records import FileRecord, FinishedRun, NewMessage, NewRun, RunStatus, StepRecord, ToolCallRecord, ToolStatus
 from db.runs import Runs
 from db.turns import Turns
@@ -128,33 +129,86 @@ async def test_many_at_once_share_the_pool(database: Database) -> None:
     await asyncio.gather(*(turns.finish(finished(run)) for run in batch))
 
 
-async def test_a_batch_that_was_never_handed_on_does_not_stay_queued_and_its_key_is_free_again(
-    database: Database,
-) -> None:
-    batches, runs, stack, instance = Batches(database), Runs(database), str(uuid7()), uuid7()
+def queued(kind: str = "chat", stack: str = "s", instance: uuid.UUID | None = None, **changed: Any) -> NewQueued:
+    return replace(NewQueued(uuid7(), "ana", kind, "a" * 32, stack, instance or uuid7()), **changed)
 
-    async def queue(key: str, by: uuid.UUID = instance) -> uuid.UUID:
-        return await batches.queue(NewBatch(uuid7(), "ana", "0" * 32, stack, by), Promise(key, "0" * 64, 60))
 
-    keys, later_instance = [str(uuid7()) for _ in range(3)], uuid7()
-    lost, handed_on = await queue(keys[0]), await queue(keys[1])
-    ours = await queue(keys[2], later_instance)
+def promise(key: str | None = None, request: str = "0" * 64) -> Promise:
+    return Promise(key or str(uuid7()), request, 60)
+
+
+async def test_a_run_that_never_began_does_not_stay_queued_and_its_key_is_free_again(database: Database) -> None:
+    waiting, runs, stack, instance = QueuedRuns(database), Runs(database), str(uuid7()), uuid7()
+    keys, later = [promise() for _ in range(4)], uuid7()
+    lost = await waiting.queue(queued("code-batch", stack, instance), keys[0])
+    handed_on = await waiting.queue(queued("code-batch", stack, instance), keys[1])
+    ours = await waiting.queue(queued("code-batch", stack, later), keys[2])
+    chat = await waiting.queue(queued("chat", stack, instance), keys[3])
     await runs.link_flow(handed_on, uuid7(), recorded=False)
-    assert await runs.close_abandoned(stack, later_instance) == [lost]
-    assert (await runs.get(lost, "ana")).status == "crashed"
+    assert set(await runs.close_abandoned(stack, later)) == {lost, chat}
+    assert [(await runs.get(one, "ana")).status for one in (lost, chat)] == ["crashed", "crashed"]
     assert [(await runs.get(one, "ana")).status for one in (handed_on, ours)] == ["queued", "queued"]
-    assert await queue(keys[0]) != lost and await queue(keys[1]) == handed_on
+    assert await waiting.queue(queued("code-batch", stack), keys[0]) != lost
+    assert await waiting.queue(queued("chat", stack), keys[3]) != chat
+    assert await waiting.queue(queued("code-batch", stack), keys[1]) == handed_on
+
+
+async def test_a_promise_is_kept_once_by_whoever_asks_at_once(database: Database) -> None:
+    waiting, made = QueuedRuns(database), promise()
+    ids = await asyncio.gather(*(waiting.queue(queued(), made) for _ in range(20)))
+    assert len(set(ids)) == 1 and await waiting.promised("ana", made) == ids[0]
+    assert await waiting.promised("eva", made) is None  # a key is its owner's
+    with pytest.raises(Conflict):
+        await waiting.promised("ana", promise(made.key, "1" * 64))
+    with pytest.raises(Conflict):
+        await waiting.queue(queued(), promise(made.key, "1" * 64))
+    with pytest.raises(Conflict):
+        await waiting.queue(queued(id=ids[0]), None)
+    await waiting.give_up(ids[0], "no", "not now")
+    assert await waiting.promised("ana", made) is None
+    assert (await Runs(database).get(ids[0], "ana")).error_code == "no"
+    assert await waiting.queue(queued(), replace(made, lasts_seconds=-1)) not in ids
+    assert await waiting.promised("ana", made) is None
+
+
+async def test_a_queued_run_begins_once_with_its_conversation(database: Database) -> None:
+    waiting, turns, runs, instance = QueuedRuns(database), Turns(database), Runs(database), uuid7()
+    parent = new_run()
+    await turns.begin(parent)
+    given = queued(instance=instance, parent_id=parent.id)
+    await waiting.queue(given, None)
+    run = replace(new_run(instance=instance), id=given.id, queued=True, trace_id=given.trace_id)
+    with pytest.raises(Conflict):
+        await turns.begin(replace(run, owner="eva"))
+    with pytest.raises(NotFound):
+        await Conversations(database).get(run.conversation_id, "eva")
+    await turns.begin(run)
+    await turns.begin(run)  # the same statement again
+    found = await runs.get(run.id, "ana")
+    assert found.status == "running" and found.conversation_id == run.conversation_id
+    assert found.parent_id == parent.id and found.started_at is not None
+    assert len((await turns.history(run.conversation_id, "ana", 10)).messages) == 2
+    with pytest.raises(Conflict):
+        await turns.begin(replace(run, messages=new_run().messages, conversation_id=uuid7()))
+    closed = queued(instance=instance)
+    await waiting.queue(closed, None)
+    await waiting.close(closed.id, "cancelled")
+    late = replace(new_run(instance=instance), id=closed.id, queued=True)
+    with pytest.raises(Conflict):
+        await turns.begin(late)
+    with pytest.raises(NotFound):
+        await Conversations(database).get(late.conversation_id, "ana")
 
 
 async def test_a_batch_taken_by_its_worker_names_its_flow_run_and_trace_and_is_taken_once(database: Database) -> None:
-    batches, run_id, flow_run_id = Batches(database), uuid7(), uuid7()
-    await batches.queue(NewBatch(run_id, "ana", "a" * 32, str(uuid7()), uuid7()), None)
-    begun = await batches.begin(run_id, flow_run_id)
+    batches, run, flow_run_id = Batches(database), queued("code-batch"), uuid7()
+    await QueuedRuns(database).queue(run, None)
+    begun = await batches.begin(run.id, flow_run_id)
     assert begun is not None and (begun.trace_id, begun.flow_run_id) == ("a" * 32, flow_run_id)
-    assert await batches.begin(run_id, flow_run_id) is None
-    assert await batches.is_open(run_id)
-    await batches.close(run_id, "cancelled")
-    assert not await batches.is_open(run_id)
+    assert await batches.begin(run.id, flow_run_id) is None
+    assert await batches.is_open(run.id)
+    await batches.close(run.id, "cancelled")
+    assert not await batches.is_open(run.id)
 
 
 async def test_an_owners_bytes_are_counted_and_files_with_a_row_are_known(database: Database) -> None:

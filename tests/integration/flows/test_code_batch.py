@@ -113,7 +113,7 @@ def test_a_batch_that_could_not_be_written_down_is_closed_and_its_key_is_free_ag
         aside.rename(folder)
     assert refused.status_code == 500
     newest = api.get("/api/runs", params={"limit": 1}).json()["runs"][0]
-    assert newest["status"] == "failed" and story(api, newest["id"])["error"]["code"] == "batch_not_queued"
+    assert newest["status"] == "failed" and story(api, newest["id"])["error"]["code"] == "flow_not_begun"
     again = ask(api, "1", key=key)
     assert again.status_code == 202 and ended(api, again.json()["run_id"])["status"] == "completed"
 

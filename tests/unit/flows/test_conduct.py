@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,13 @@ def begin(
 
 
 def start(
-    conductor: Conductor, model: Any, *, seconds: float = 30, streaming: bool = True, run_id: uuid.UUID | None = None
+    conductor: Conductor,
+    model: Any,
+    *,
+    seconds: float = 30,
+    streaming: bool = True,
+    run_id: uuid.UUID | None = None,
+    queued: bool = False,
 ) -> ActiveRun[Any, Any]:
     run_id, conversation_id = run_id or uuid7(), uuid7()
     context = RequestContext(run_id, TraceContext.new(), LOCAL)
@@ -73,6 +80,7 @@ def start(
     assistance = Assistance(model, _fakes.Tools(), _fakes.Prompts(), _fakes.LIMITS)
     messages = (NewMessage(uuid7(), "user", "hola"),)
     run = NewRun(run_id, "ana", "chat", conversation_id, True, "hola", "0" * 32, "stack", uuid.uuid4(), None, messages)
+    run = replace(run, queued=queued)
     return conductor.begin(ChatWork(request, assistance, _fakes.at_once), run, streaming=streaming)
 
 
@@ -115,6 +123,15 @@ async def test_an_answer_that_cannot_be_kept_is_not_given() -> None:
     early = await active.opened(5)
     assert early is not None and isinstance(early.error, DatabaseUnavailable)
     assert (await active.ended()).status == "failed" and not rows.finished
+
+
+async def test_a_queued_run_whose_beginning_cannot_be_written_does_not_stay_queued() -> None:
+    rows = Rows(begin=Conflict("not waiting", code="run_not_waiting"))
+    conductor = Conductor(rows, Flows(), RunLimits({"chat": 4}, 60, 5))
+    ended = await start(conductor, Model([token("a"), None]), queued=True).ended()
+    assert ended.status == "failed"
+    (row,) = rows.finished
+    assert (row.status, row.error_code, row.content, row.steps) == ("failed", "run_not_waiting", "", ())
 
 
 async def test_an_end_that_cannot_be_written_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

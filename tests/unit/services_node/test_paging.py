@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
@@ -17,7 +17,10 @@ def test_a_cursor_comes_back_as_it_was() -> None:
     assert decode_cursor(None) is None
 
 
-@pytest.mark.parametrize("word", ["x", "nonsense", "AAAA", "ñ", "MjAyNnx4"])
+BEFORE_TIME = encode_cursor((datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=14))), uuid.uuid4()))
+
+
+@pytest.mark.parametrize("word", ["x", "nonsense", "AAAA", "ñ", "MjAyNnx4", BEFORE_TIME])
 def test_a_word_that_is_no_cursor_names_the_field(word: str) -> None:
     with pytest.raises(ValidationFailed) as error:
         decode_cursor(word)

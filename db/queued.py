@@ -1,0 +1,130 @@
+"""Runs that are written before they begin, so that a request for one may be sent twice and is done once."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Uuid, bindparam, delete, func, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from db import kept
+from db.engine import Database
+from db.records import RunStatus
+from db.tables import OPEN_STATUSES, IdempotencyKey, Run
+from db.turns import run_id_used
+from wire.errors import Conflict
+
+
+@dataclass(frozen=True, slots=True)
+class NewQueued:
+    """parent_id: as `db.records.NewRun`'s."""
+
+    id: uuid.UUID
+    owner: str
+    kind: str
+    trace_id: str
+    stack_id: str
+    instance_id: uuid.UUID
+    parent_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a client asked to be done once: its key, and the digest of what it asked."""
+
+    key: str
+    request_sha256: str
+    lasts_seconds: float
+
+
+_WITH_PRINCIPAL = """
+WITH the_principal AS (
+    INSERT INTO principals (name) VALUES (:owner) ON CONFLICT DO NOTHING
+)"""
+_RUN = """
+INSERT INTO runs (id, owner, kind, status, parent_id, trace_id, stack_id, instance_id)
+SELECT :id, :owner, :kind, 'queued', (SELECT id FROM runs WHERE id = :parent_id AND owner = :owner), :trace_id,
+    :stack_id, :instance_id
+"""
+_KEY = """, the_key AS (
+    INSERT INTO idempotency_keys (owner, key, request_sha256, run_id, expires_at)
+    VALUES (:owner, :key, :request_sha256, :id, :expires_at) ON CONFLICT DO NOTHING RETURNING key
+)"""
+_UUIDS = [bindparam(name, type_=Uuid()) for name in ("id", "instance_id", "parent_id")]
+_QUEUE = text(_WITH_PRINCIPAL + _RUN).bindparams(*_UUIDS)
+# The run only if the key is new: both, or neither.
+_QUEUE_ONCE = text(_WITH_PRINCIPAL + _KEY + _RUN + "WHERE EXISTS (SELECT FROM the_key) RETURNING id").bindparams(
+    *_UUIDS
+)
+
+
+class QueuedRuns:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def queue(self, run: NewQueued, promise: Promise | None) -> uuid.UUID:
+        """Writes a queued run. Returns its id; the earlier run's, when the promise was made before.
+
+        Raises Conflict for a run id, or a key with another request, that was used before.
+        """
+        values: dict[str, Any] = asdict(run)
+        try:
+            if promise is None:
+                await self._database.rows(_QUEUE, values)
+                return run.id
+            await self._database.rows(delete(IdempotencyKey).where(IdempotencyKey.expires_at < func.now()))
+            values |= {
+                "key": promise.key,
+                "request_sha256": promise.request_sha256,
+                "expires_at": datetime.now(UTC) + timedelta(seconds=promise.lasts_seconds),
+            }
+            if await self._database.rows(_QUEUE_ONCE, values):
+                return run.id
+        except IntegrityError:
+            raise run_id_used(run.id) from None
+        earlier = await self.promised(run.owner, promise)
+        if earlier is None:  # it has expired this very moment
+            raise _used_otherwise()
+        return earlier
+
+    async def promised(self, owner: str, promise: Promise) -> uuid.UUID | None:
+        """The run that was promised by this key; None when none was. Raises Conflict for another request's key."""
+        known = await self._database.rows(
+            select(IdempotencyKey.run_id, IdempotencyKey.request_sha256).where(
+                IdempotencyKey.owner == owner,
+                IdempotencyKey.key == promise.key,
+                IdempotencyKey.expires_at > func.now(),
+            )
+        )
+        if not known:
+            return None
+        if known[0].request_sha256 != promise.request_sha256:
+            raise _used_otherwise()
+        run_id: uuid.UUID | None = known[0].run_id
+        return run_id
+
+    async def give_up(self, run_id: uuid.UUID, code: str, detail: str) -> None:
+        """A run that cannot begin has failed, and may be asked for again with the same key."""
+        await self.close(run_id, "failed", code=code, detail=detail)
+        await self._database.rows(delete(IdempotencyKey).where(IdempotencyKey.run_id == run_id))
+
+    async def close(
+        self, run_id: uuid.UUID, status: RunStatus, *, code: str | None = None, detail: str | None = None
+    ) -> bool:
+        """Ends a run that is still open. Returns whether it was."""
+        rows = await self._database.rows(
+            update(Run)
+            .where(Run.id == run_id, Run.status.in_(OPEN_STATUSES))
+            .values(status=status, error_code=code, error_detail=kept.detail(detail), ended_at=func.now())
+            .returning(Run.id)
+        )
+        return bool(rows)
+
+
+def _used_otherwise() -> Conflict:
+    return Conflict(
+        "This Idempotency-Key was used for another request.", code="idempotency_key_used", param="idempotency-key"
+    )
