@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,10 +93,11 @@ class McpEndpoint:
         """Ends every session, its open streams with it, once what was asked in it is answered, or after so long. When
         the service stops.
         """
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                while any(_asked(transport) for transport in self._sessions._server_instances.values()):
-                    await asyncio.sleep(ANSWERED_LOOK_SECONDS)
+        deadline = asyncio.get_running_loop().time() + seconds
+        while any(_asked(transport) for transport in self._sessions._server_instances.values()):
+            if asyncio.get_running_loop().time() > deadline:
+                break
+            await asyncio.sleep(ANSWERED_LOOK_SECONDS)  # nobody tells of an answer that has been written
         for name in list(self._sessions._server_instances):
             await self._end(name)
 
