@@ -55,6 +55,16 @@ def as_written(arguments: Any) -> str:
     return arguments if isinstance(arguments, str) else json.dumps(arguments)
 
 
+def in_pieces(name: str, arguments: str) -> list[str]:
+    """A call as a small model writes it. Arguments that are no JSON are the whole of what it writes."""
+    try:
+        json.loads(arguments)
+        form = f'{{"name": "{name}", "arguments": {arguments}}}'
+    except ValueError:
+        form = arguments
+    return [form[at : at + 4] for at in range(0, len(form), 4)]
+
+
 async def queued(request: Request, seconds: float) -> bool:
     """Waits as a queue does. False where the client has left."""
     state["waiting"] += 1
@@ -84,12 +94,7 @@ async def completions(request: Request) -> Response:
     model = "qwen_coder" if body["model"] == "auto" else body["model"]
     headers = {"x-capibara6-model": model, "x-capibara6-route": "test", "x-capibara6-queue-ms": "1.5"}
     if "response_format" in body and calls:
-        form = (
-            calls[0][1]
-            if not calls[0][1].startswith("{")
-            else f'{{"name": "{calls[0][0]}", "arguments": {calls[0][1]}}}'
-        )
-        pieces = [form[at : at + 4] for at in range(0, len(form), 4)]
+        pieces = in_pieces(*calls[0])
         return StreamingResponse(stream(text, model, [], pieces), media_type="text/event-stream", headers=headers)
     return StreamingResponse(stream(text, model, calls), media_type="text/event-stream", headers=headers)
 

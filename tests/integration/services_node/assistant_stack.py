@@ -49,12 +49,12 @@ class Asked:
 class Assistant:
     stack: Installation
     api: httpx.Client = field(init=False)
-    site: Site = field(default_factory=lambda: Site())
+    site: Site = field(init=False)
     neighbour: Neighbour = field(init=False)
 
     def __post_init__(self) -> None:
         self.api = httpx.Client(base_url=self.stack.url("chat-api"), timeout=30)
-        self.neighbour = Neighbour(self.stack)
+        self.site, self.neighbour = Site(), Neighbour(self.stack)
 
     def start(self) -> None:
         self.start_tools()

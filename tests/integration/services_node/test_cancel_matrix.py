@@ -80,7 +80,7 @@ PHASES = {
         tool=NEIGHBOURS,
     ),
     "the answer after a tool": Phase(
-        f"repite esto tokens=1 {calling('echo', words=LONG)}",
+        f"un eco exacto tokens=1 {calling('echo', words=LONG)}",
         lambda on, told: on.models()["pieces"] > told + 4,
         said=True,
     ),
@@ -237,6 +237,8 @@ def test_nothing_of_a_run_of_code_keeps_running(
     if kept == "in a conversation":  # its sandbox is free again
         said = assistant.api.post("/api/code/run", json={**body, "code": "print(6 * 7)"}).json()
         assert said["stdout"] == "42\n"
+        kept_ones = [one["metadata"].get("conversation_id") for one in assistant.sandboxes()["sandboxes"]]
+        assert kept_ones.count(body["conversation_id"]) == 1
 
 
 # Cancelled in Prefect

@@ -71,7 +71,7 @@ async def _wait(name: str) -> Words:
     raise AssertionError
 
 
-@tool("repite esto")
+@tool("eco exacto")
 async def echo(words: str) -> Words:
     """Answers with what it is told."""
     state["calls"].append("echo")
