@@ -131,6 +131,33 @@ ORDER BY newest.position
 )
 NEWEST = 2**63 - 1  # beyond every position
 
+SAID = (
+    text("""
+SELECT id, role, content, model, complete, run_id, created_at, position, tool_calls FROM messages
+WHERE run_id = :id AND owner = :owner ORDER BY position
+""")
+    .bindparams(bindparam("id", type_=Uuid()))
+    .columns(tool_calls=JSONB)
+)
+# A summary that covers a message goes with it.
+FORGET = text("""
+WITH the_run AS (
+    SELECT conversation_id FROM runs WHERE id = :id AND owner = :owner AND conversation_id IS NOT NULL
+), the_detached AS (
+    UPDATE runs SET conversation_id = NULL WHERE id = :id AND owner = :owner
+), the_steps AS (
+    UPDATE run_steps SET detail = NULL WHERE run_id = :id AND owner = :owner AND name = :calls
+), the_messages AS (
+    DELETE FROM messages WHERE run_id = :id AND owner = :owner RETURNING position
+), the_summary AS (
+    UPDATE conversations SET summary = NULL, summary_until = NULL
+    WHERE id = (SELECT conversation_id FROM the_run) AND summary_until >= (SELECT min(position) FROM the_messages)
+)
+SELECT NOT EXISTS (
+    SELECT FROM messages WHERE conversation_id = the_run.conversation_id AND run_id IS DISTINCT FROM :id
+) AS emptied FROM the_run
+""").bindparams(bindparam("id", type_=Uuid()))
+
 
 class Turns:
     """The writes and the one read of a run."""
@@ -197,6 +224,17 @@ class Turns:
             "call_errors": sum(call.status == "failed" for call in run.tool_calls),
         }
         await self._database.rows(FINISH, values)
+
+    async def said(self, run_id: uuid.UUID, owner: str) -> list[MessageRecord]:
+        """What was kept of a run: what was asked, then what was answered."""
+        return [message_record(row) for row in await self._database.rows(SAID, {"id": run_id, "owner": owner})]
+
+    async def forget(self, run_id: uuid.UUID, owner: str, calls: str) -> bool:
+        """Removes what was said in a run, also in its steps of the name `calls`; the run stays, without a conversation.
+        Returns whether its conversation holds nothing else.
+        """
+        rows = await self._database.rows(FORGET, {"id": run_id, "owner": owner, "calls": calls})
+        return bool(rows) and bool(rows[0].emptied)
 
 
 def message_record(row: Any) -> MessageRecord:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from db.records import FinishedRun, NewRun, RunStatus
-from flows.errors import turn_timeout
+from flows.errors import calls_no_tools, turn_timeout
 from flows.model_call import TOOL_CHOICE, Ask, Said, call_model
 from flows.prompting import with_results
 from flows.steps import Steps
@@ -23,6 +23,7 @@ from flows.tools.box import Toolbox
 from flows.tools.calls import Call, Outcome, Tool
 from flows.tools.running import ToolRunner
 from flows.turn import (
+    CLIENT_CALLS,
     ChatMessage,
     Models,
     SystemPrompts,
@@ -82,9 +83,16 @@ class _Assistant:
     async def _planned(self) -> _Plan:
         """The model and the tools are chosen side by side."""
         turn, request = self.turn, self.turn.request
-        told = {"model": request.model or "auto", "messages": [message.openai() for message in request.messages]}
+        told: dict[str, Any] = {
+            "model": request.model or "auto",
+            "messages": [one.openai() for one in request.messages],
+        }
+        if request.tools.client:
+            told["tools"] = list(request.tools.client)  # whoever is chosen has to be able to call them
         routing = turn.models.route(told, outgoing_headers(request.context))
         route, tools = await both(routing, self._offered())
+        if request.tools.client and not route.tool_calls:
+            raise calls_no_tools(route.model)
         turn.transcript.route, turn.transcript.context_tokens = route.reason, route.context_tokens
         return _Plan(route, tools if route.tool_calls else (), await self._within_context(route))
 
@@ -129,10 +137,12 @@ class _Assistant:
         return await call_model(self.turn, self.steps, ask)
 
     async def _native(self, plan: _Plan) -> None:
-        """The model calls tools by OpenAI's form; those of one answer run together."""
+        """The model calls tools by OpenAI's form; those of one answer run together. A client's tool goes before one of
+        ours that has its name."""
         wanted, limits = self.turn.request.tools, self.turn.limits
-        offered = (*(tool.openai() for tool in plan.tools), *wanted.client)
-        names = frozenset(tool.name for tool in plan.tools)
+        ours = tuple(tool for tool in plan.tools if tool.name not in wanted.client_names)
+        offered = (*(tool.openai() for tool in ours), *wanted.client)
+        names = frozenset(tool.name for tool in ours) | wanted.client_names
         messages = list(joined_head(plan.messages))
         for round_ in range(limits.tool_rounds + 1):
             last = round_ == limits.tool_rounds  # without tools, it has to answer
@@ -141,6 +151,7 @@ class _Assistant:
                 tuple(messages),
                 tools=() if last else offered,
                 names=frozenset() if last else names,
+                options={} if last else wanted.options,
                 later=round_ > 0,
             )
             said = await call_model(self.turn, self.steps, ask)
@@ -148,10 +159,9 @@ class _Assistant:
                 return
             theirs = [call for call in said.calls if call.name in wanted.client_names]
             if theirs:  # the client runs its own, and comes back with the results
-                self.turn.transcript.client_calls = theirs
-                self.turn.transcript.finish_reason = "tool_calls"
+                await self._hand_over(theirs, said.text, messages)
                 return
-            outcomes = await self.runner.run_all(said.calls, plan.tools)
+            outcomes = await self.runner.run_all(said.calls, ours)
             messages.append(
                 {"role": "assistant", "content": said.text or None, "tool_calls": [one.openai() for one in said.calls]}
             )
@@ -159,6 +169,17 @@ class _Assistant:
                 {"role": "tool", "tool_call_id": call.id, "content": outcome.text}
                 for call, outcome in zip(said.calls, outcomes, strict=True)
             ]
+
+    async def _hand_over(self, calls: list[Call], text: str, messages: Sequence[Mapping[str, Any]]) -> None:
+        """Ends the turn with calls that the client makes. What they follow from since the question is kept in a step:
+        a conversation holds none of it, and whoever goes on with it needs all."""
+        transcript = self.turn.transcript
+        transcript.client_calls, transcript.finish_reason = calls, "tool_calls"
+        asked = max((place for place, one in enumerate(messages) if one["role"] == "user"), default=-1)
+        asking = {"role": "assistant", "content": text, "tool_calls": [call.openai() for call in calls]}
+        async with transcript.step(CLIENT_CALLS, kind="tool_call") as note:
+            if self.turn.request.stored:
+                note.detail["messages"] = [*(dict(one) for one in messages[asked + 1 :]), asking]
 
     async def _guided(self, plan: _Plan) -> None:
         """A small model fills in a call, with another try where it failed; then it answers from the result."""

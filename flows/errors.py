@@ -52,6 +52,15 @@ def run_id_in_use(run_id: uuid.UUID) -> ApiError:
     )
 
 
+def calls_no_tools(model: str) -> ApiError:
+    """A client sent tools of its own to a model that was not made to call any."""
+    return ValidationFailed(
+        f"The model {model!r} calls no tools; leave `tools` out, or ask for another model (`auto` finds one that can).",
+        code="tools_not_supported",
+        param="tools",
+    )
+
+
 def message_too_long(model_words: str) -> ApiError:
     """The newest message alone is more than the model reads."""
     return ValidationFailed(

@@ -18,6 +18,7 @@ from wire.context import RequestContext
 
 Locale = Literal["es", "en"]
 TOOL_ERRORS = "CompletedWithToolErrors"  # Prefect's name of a turn that was answered though a tool failed
+CLIENT_CALLS = "client_tools"  # the step in which a turn asks its client for calls; its detail is what they follow from
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,13 @@ class ChatMessage:
 @dataclass(frozen=True, slots=True)
 class ToolsWanted:
     """wanted: whether the server's tools may be used at all. client: OpenAI functions that the client itself runs:
-    calls of them end the turn and go back to it."""
+    calls of them end the turn and go back to it. options: go to the model with tools, and never without
+    (`tool_choice`, `parallel_tool_calls`)."""
 
     wanted: bool = True
     allowed: Allowed = BY_DEFAULT
     client: tuple[Mapping[str, Any], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def client_names(self) -> frozenset[str]:
@@ -62,7 +65,7 @@ class TurnLimits:
 class TurnRequest:
     """What a turn is asked. `options` go to the model as they are (temperature, max_tokens, …); None model: auto.
     messages: oldest first, the newest is the question. summary: of what was said before them. context: whose request
-    this is, its run and trace. ran_code_before: in this conversation."""
+    this is, its run and trace. ran_code_before: in this conversation. stored: whether what is said may be kept."""
 
     context: RequestContext
     conversation_id: uuid.UUID
@@ -74,6 +77,7 @@ class TurnRequest:
     summary: str | None = None
     tools: ToolsWanted = ToolsWanted(wanted=False)
     ran_code_before: bool = False
+    stored: bool = True
 
     @property
     def question(self) -> str:

@@ -35,6 +35,7 @@ from flows.summary import SummaryLimits
 from flows.tools.box import ServedTools, ToolLimits
 from flows.turn import TurnLimits
 from services_node.chat_api import chat, code, conversations, files, metrics, offered_flows, runs, status
+from services_node.chat_api.openai_door import routes as openai_door
 from services_node.chat_api.parts import Parts
 from services_node.chat_api.summaries import Summaries
 from stack.processes import stack_id
@@ -66,7 +67,7 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
     parts = make_parts(settings, secrets)
     app = FastAPI(title="Capibara6 chat", version="0.1.0", lifespan=_life, redoc_url=None)
     app.state.parts = parts
-    for routes in (chat, code, conversations, files, offered_flows, runs, status):
+    for routes in (chat, code, conversations, files, offered_flows, openai_door, runs, status):
         app.include_router(routes.router)
 
     async def readiness() -> Readiness:

@@ -89,12 +89,13 @@ def prompt(
 
 def alternating(messages: Iterable[ChatMessage]) -> list[ChatMessage]:
     """One message a turn: chat templates want user and assistant to alternate, and a question that got no answer is
-    followed by the next one. Such neighbours are joined; the same text said again is said once.
+    followed by the next one. Such neighbours are joined; the same text said again is said once. Calls of tools and
+    their results stand for themselves.
     """
     joined: list[ChatMessage] = []
     for message in messages:
         last = joined[-1] if joined else None
-        if last is None or last.role != message.role:
+        if last is None or last.role != message.role or last.extra or message.extra:
             joined.append(message)
         elif last.content != message.content:
             joined[-1] = ChatMessage(message.role, f"{last.content}\n\n{message.content}")

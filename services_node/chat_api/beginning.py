@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from db.forks import no_message
 from db.records import History, NewMessage, NewRun
@@ -45,6 +46,18 @@ class Place:
     kept: bool = True
     replaces: uuid.UUID | None = None
     ran_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a turn is to do, whoever asked for it. messages: what the model reads, oldest first; options go to it as
+    they are. stored: whether what is said is kept, in a conversation; else only the run is."""
+
+    model: str | None
+    messages: tuple[ChatMessage, ...]
+    options: Mapping[str, Any]
+    tools: ToolsWanted
+    stored: bool = True
 
 
 async def begin(parts: Parts, asked: ChatRequest, *, streaming: bool) -> ActiveTurn:
@@ -144,36 +157,42 @@ async def last_answer(
 
 def begin_at(parts: Parts, asked: ChatRequest, place: Place, *, streaming: bool, queued: bool = False) -> ActiveTurn:
     """Begins the turn and returns at once. queued: whether its run is written already, and waits."""
-    settings, context = parts.settings, current()
+    settings = parts.settings
+    messages = prompt(
+        place.earlier, place.question, most_messages=settings.history_messages, most_chars=settings.history_chars
+    )
+    wish = Wish(asked.model or None, messages, asked.options(), tools_wanted(asked))
+    return begin_turn(parts, wish, place, streaming=streaming, queued=queued)
+
+
+def begin_turn(parts: Parts, wish: Wish, place: Place, *, streaming: bool, queued: bool = False) -> ActiveTurn:
+    """The same, of whatever was asked in whatever form."""
+    context = current()
     request = TurnRequest(
         context=context,
         conversation_id=place.conversation_id,
-        model=asked.model or None,
-        messages=prompt(
-            place.earlier,
-            place.question,
-            most_messages=settings.history_messages,
-            most_chars=settings.history_chars,
-        ),
-        options=asked.options(),
-        timeout_seconds=settings.chat_timeout_seconds,
+        model=wish.model,
+        messages=wish.messages,
+        options=wish.options,
+        timeout_seconds=parts.settings.chat_timeout_seconds,
         locale=language_of(place.question[-1].content),
         summary=place.summary,
-        tools=tools_wanted(asked),
+        tools=wish.tools,
         ran_code_before=place.ran_code,
+        stored=wish.stored,
     )
-    written = place.question if place.kept else ()
+    written = place.question if place.kept and wish.stored else ()
     run = NewRun(
         id=context.run_id,
         owner=context.principal.name,
         kind="chat",
-        conversation_id=place.conversation_id,
-        new_conversation=place.new_conversation,
+        conversation_id=place.conversation_id if wish.stored else None,
+        new_conversation=place.new_conversation and wish.stored,
         title=title(place.question),
         trace_id=context.trace.trace_id,
         stack_id=parts.stack_id,
         instance_id=parts.instance_id,
-        requested_model=asked.model or None,
+        requested_model=wish.model,
         messages=tuple(
             NewMessage(uuid7(), message.role, message.content) for message in written if message.role != "tool"
         ),

@@ -14,6 +14,7 @@ from services_node.chat_api.exporting import Export
 from services_node.chat_api.files import disposition
 from services_node.chat_api.paging import decode_cursor, page
 from services_node.chat_api.parts import owner, parts_of
+from services_node.chat_api.removing import remove_conversation
 from services_node.chat_api.schemas import (
     MAX_QUERY_CHARS,
     MAX_TITLE_CHARS,
@@ -80,16 +81,7 @@ async def rename(conversation_id: uuid.UUID, asked: Rename, request: Request) ->
 @router.delete("/{conversation_id}", status_code=204)
 async def remove(conversation_id: uuid.UUID, request: Request) -> Response:
     """Removes a conversation, its messages, files and sandbox; what is under way in it is cancelled. Its runs stay."""
-    parts = parts_of(request)
-    await parts.conversations.get(conversation_id, owner())
-    for active in parts.conductor.of_conversation(conversation_id):
-        active.cancel("cancelled_by_client")
-        await active.ended()
-    files = await parts.conversations.remove(conversation_id, owner())
-    for active in parts.conductor.of_conversation(conversation_id):  # one that began meanwhile has no place any more
-        active.cancel("cancelled_by_client")
-    parts.sandboxes.close_conversation(owner(), conversation_id)
-    await parts.files.remove_bytes(files)
+    await remove_conversation(parts_of(request), conversation_id)
     return Response(status_code=204)
 
 

@@ -163,13 +163,18 @@ class RunStream(Response):
         self._tell = tell
         self._keep_alive_seconds = keep_alive_seconds
 
+    def _written(self, happened: Any) -> bytes:
+        """What goes out for it; nothing where this stream does not tell of it."""
+        return encode(self._tell(self._active, happened))
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         active = self._active
         with heard_by(active, receive):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async for happened in active.events(self._keep_alive_seconds):
-                body = KEEP_ALIVE if happened is None else encode(self._tell(active, happened))
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                body = KEEP_ALIVE if happened is None else self._written(happened)
+                if body:
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import ChainMap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,12 +24,12 @@ from services_node.mcp_server.external import ExternalServers
 from services_node.mcp_server.external_settings import read_external_servers
 from services_node.mcp_server.parts import Parts, make_parts
 from services_node.mcp_server.protocol import Offer, build_server
+from services_node.mcp_server.readiness import ReadinessProbe
 from services_node.mcp_server.registry import Registry
 from services_node.mcp_server.results import ResultLimits
 from stack.secrets import Secrets
 from stack.settings import Settings
 from wire.border import install_border
-from wire.health import Readiness
 
 SERVICE = "mcp-server"
 PRINCIPALS = {"frontend", "n8n", "operator", "services"}
@@ -69,6 +70,8 @@ def application(
     listen = ListenHandler(bus, max_subscriptions=settings.mcp_subscriptions)
     server = build_server(offer, caller, parts, listen)
     endpoint = McpEndpoint(server, settings)
+    for name in ("mcp", "httpx2"):  # a line for each session, with its id, and for each outgoing call
+        logging.getLogger(name).setLevel(logging.WARNING)
 
     app = FastAPI(title="Capibara6 MCP", version="0.1.0", lifespan=_life, redoc_url=None)
     app.state.service = Service(
@@ -78,9 +81,6 @@ def application(
     app.include_router(rest.router)
     app.add_middleware(Doorkeeper, admission=admission(settings, parts.topology))
 
-    async def readiness() -> Readiness:
-        return Readiness(True, {f"server {name}": state for name, state in external.health().items()})
-
     install_border(
         app,
         service=SERVICE,
@@ -88,7 +88,7 @@ def application(
         secrets=secrets,
         allowed=PRINCIPALS,
         acting_for=ACTING_FOR,
-        readiness=readiness,
+        readiness=ReadinessProbe(parts, external),
         openai_paths=(),
         open_paths=("/health", "/api/mcp/health"),
     )

@@ -25,7 +25,7 @@ from wire.context import current
 from wire.errors import ApiError, Forbidden
 
 PATH = "/mcp"
-ANSWERED_LOOK_SECONDS = 0.01
+POLL_SECONDS = 0.02  # while sessions finish their answers
 _ROUTE = SimpleNamespace(path=PATH)  # for the border's metrics
 
 
@@ -90,31 +90,31 @@ class McpEndpoint:
         await self._sessions.handle_request(scope, receive, send)
 
     async def close_sessions(self, seconds: float) -> None:
-        """Ends every session, its open streams with it, once what was asked in it is answered, or after so long. When
-        the service stops.
-        """
-        deadline = asyncio.get_running_loop().time() + seconds
-        while any(_asked(transport) for transport in self._sessions._server_instances.values()):
-            if asyncio.get_running_loop().time() > deadline:
-                break
-            await asyncio.sleep(ANSWERED_LOOK_SECONDS)  # nobody tells of an answer that has been written
-        for name in list(self._sessions._server_instances):
-            await self._end(name)
+        """Ends every session, its open streams with it; those that are answering, when they have or after `seconds`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while names := list(self._sessions._server_instances):
+            late = loop.time() >= until
+            for name in names:
+                if late or not _answering(self._sessions._server_instances[name]):
+                    await self._end(name)
+            if late:
+                return
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _make_room(self) -> None:
         """Ends the session that has waited for longest with nothing asked: sessions that were opened and left, some
         with their stream of notifications still open, must not keep others out. (The SDK itself can only refuse.)
         """
-        waiting = [
-            (transport.idle_scope.deadline if transport.idle_scope else 0.0, name)
+        free = [
+            (name, transport)
             for name, transport in self._sessions._server_instances.items()
-            if transport._requests_in_flight == 0
-        ]
-        listening = [
-            name
-            for name, transport in self._sessions._server_instances.items()
-            if _asked(transport) == 0 and transport._requests_in_flight == 1
+            if not _answering(transport)
         ]  # in the order in which they were opened
+        waiting = [
+            (one.idle_scope.deadline, name) for name, one in free if one.idle_scope and not one._requests_in_flight
+        ]
+        listening = [name for name, one in free if one._requests_in_flight]
         if waiting:
             await self._end(min(waiting)[1])
         elif listening:
@@ -126,9 +126,9 @@ class McpEndpoint:
             await self._sessions._discard_session(name, transport)
 
 
-def _asked(transport: StreamableHTTPServerTransport) -> int:
-    """Requests of a session under way, without its stream of notifications, which waits for ever."""
-    return transport._requests_in_flight - (GET_STREAM_KEY in transport._request_streams)
+def _answering(transport: StreamableHTTPServerTransport) -> bool:
+    """Whether it has a request in hand; an open stream of notifications is none."""
+    return transport._requests_in_flight > (GET_STREAM_KEY in transport._request_streams)
 
 
 def _opens_session(scope: Scope) -> bool:

@@ -31,6 +31,7 @@ from stack.settings import Settings
 log = logging.getLogger("services_node.mcp_server")
 
 FIRST_RETRY_SECONDS = 1.0
+GOODBYES, GOODBYE_SECONDS = 3, 1.0  # for connections to end, at a stop
 FAILURES = 3  # calls in a row without an answer, after which the connection is made anew
 PAGES = 20  # of one server's list
 TOOLS = 200  # of one server
@@ -59,9 +60,17 @@ class ExternalServers:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for link in self._links:
+                link.ending.set()
+            pending = set(tasks)
+            for _ in range(GOODBYES):
+                # More than once: a connection that fails while it is being ended turns the end into its failure.
+                for task in pending:
+                    task.cancel()
+                if pending:
+                    _, pending = await asyncio.wait(pending, timeout=GOODBYE_SECONDS)
+            for task in pending:
+                log.error("a connection does not end", extra={"task": task.get_name()})
 
     async def changed(self, name: str, tools: Mapping[str, Tool]) -> None:
         """One server's tools, as they are now."""
@@ -82,6 +91,7 @@ class _Link:
     ) -> None:
         self.name = name
         self.state = "connecting"
+        self.ending = asyncio.Event()
         self._server = server
         self._key = key
         self._settings = settings
@@ -91,9 +101,9 @@ class _Link:
         self._lost = asyncio.Event()
 
     async def keep(self) -> None:
-        """Connects for ever; ended by being cancelled."""
+        """Connects again and again, until `ending`; cancelled to leave what it waits for."""
         retry = FIRST_RETRY_SECONDS
-        while True:
+        while not self.ending.is_set():
             try:
                 async with AsyncExitStack() as stack:
                     async with asyncio.timeout(self._settings.mcp_external_connect_seconds):
@@ -104,6 +114,8 @@ class _Link:
                     self._client, self._failures, self.state = client, 0, "ok"
                     await self._stay(client)
             except Exception as error:
+                if self.ending.is_set():
+                    return
                 self.state = f"unreachable: {_reason(error)}"
                 log.warning("another MCP server is away", extra={"server": self.name, "reason": _reason(error)})
             finally:

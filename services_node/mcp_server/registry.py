@@ -43,7 +43,7 @@ import inspect
 import re
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args, get_origin
 
 from mcp.server.context import ServerRequestContext
@@ -188,9 +188,9 @@ class Resource:
         return tuple(_VARIABLE.findall(self.uri))
 
     def match(self, uri: str) -> dict[str, str] | None:
-        """The variables of `uri`, when it is one of these. A variable never holds a slash, a query or a fragment."""
+        """The variables of `uri`, when it is one of these. A variable holds no slash, query, fragment or space."""
         pattern = "".join(
-            f"(?P<{part}>[^/?#]+)" if index % 2 else re.escape(part)
+            f"(?P<{part}>[^/?#\\s]+)" if index % 2 else re.escape(part)
             for index, part in enumerate(_VARIABLE.split(self.uri))
         )
         found = re.fullmatch(pattern, uri)
@@ -267,7 +267,9 @@ class Registry:
                 values = checked(model, arguments)
                 found = await (function(**values, call=call) if wants_call else function(**values))
                 if isinstance(found, BaseModel) and not isinstance(found, CallToolResult | InputRequiredResult):
-                    return ToolReply(structured=found, untrusted=untrusted)
+                    found = ToolReply(structured=found)
+                if has_schema and isinstance(found, ToolReply):
+                    return replace(found, structured=_fitting(answer, found.structured))
                 reply: ToolResult = found
                 return reply
 
@@ -345,6 +347,11 @@ class Registry:
             return function
 
         return register
+
+
+def _fitting(model: type[BaseModel], structured: Any) -> BaseModel:
+    """The result, which must be what the tool's schema promises. Raises ValidationError: a fault of the tool."""
+    return structured if isinstance(structured, model) else model.model_validate(structured)
 
 
 def _literal(annotation: Any) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 from mcp import Client
 
@@ -134,3 +135,37 @@ def test_one_trace_and_one_run_id_reach_the_logs_of_every_service(stack: Stack) 
     for service in ("chat-api", "model-server", "mcp-server", "smart-mcp"):
         told = (stack.home / "logs" / f"{service}.log").read_text(encoding="utf-8")
         assert run_id in told and trace_id in told, f"{service} does not tell the run"
+
+
+def test_an_openai_client_has_the_whole_assistant_as_a_model(stack: Stack) -> None:
+    client = openai.OpenAI(base_url=f"{stack.url('chat-api')}/v1", api_key="none", timeout=MODEL_SECONDS)
+    assert "capibara6" in {model.id for model in client.models.list()}
+    question = "What is 17 times 23?"
+    made = client.chat.completions.create(
+        model="capibara6", messages=[{"role": "user", "content": question}], max_tokens=32, temperature=0
+    )
+    assert "391" in (made.choices[0].message.content or "") and made.usage and made.usage.total_tokens
+    text, kinds = "", list[str]()
+    for event in client.responses.create(
+        model="capibara6", input=question, max_output_tokens=32, temperature=0, stream=True
+    ):
+        kinds.append(event.type)
+        text += event.delta if event.type == "response.output_text.delta" else ""
+    assert kinds[0] == "response.created" and kinds[-1] == "response.completed" and "391" in text
+
+
+def test_a_conversation_is_found_exported_forked_made_anew_and_removed(stack: Stack) -> None:
+    told = ask(stack, "Recuerda la palabra jacaranda", max_tokens=8)
+    api = httpx.Client(base_url=f"{stack.url('chat-api')}/api/conversations", timeout=MODEL_SECONDS)
+    place = f"/{told['conversation_id']}"
+    found = api.get("/search", params={"q": "jacarandas"}).json()["results"]
+    assert told["conversation_id"] in {one["conversation_id"] for one in found}
+    assert "jacaranda" in api.get(f"{place}/export", params={"format": "markdown"}).text
+    messages = api.get(place).json()["messages"]
+    fork = api.post(f"{place}/fork", json={"message_id": messages[0]["id"]}).raise_for_status().json()
+    assert fork["forked_from"] == told["conversation_id"]
+    again = api.post(f"{place}/regenerate", json={"stream": False}).raise_for_status().json()
+    assert again["run_id"] != told["run_id"]
+    anew = api.get(place).json()["messages"]
+    assert [one["role"] for one in anew] == ["user", "assistant"] and anew[1]["id"] != messages[1]["id"]
+    assert api.delete(place).status_code == 204 and api.get(place).status_code == 404

@@ -253,7 +253,9 @@ def test_a_client_that_goes_away_cancels_everything(api: httpx.Client, stack: In
 
 
 def test_health_models_and_metrics(api: httpx.Client) -> None:
-    assert api.get("/health/ready").json()["checks"] == {"database": "ok", "models": "ok", "prefect": "ok"}
+    checks = api.get("/health/ready").json()["checks"]
+    assert checks.pop("tools") in ("ok", "away: chats go on without tools")  # nobody serves them here
+    assert checks == {"database": "ok", "models": "ok", "prefect": "ok"}
     health = api.get("/api/health").json()
     assert health["status"] == "healthy" and health["timestamp"] and health["services"]["database"] == "ok"
     assert api.get("/api/models").json()["data"][0]["id"] == "qwen_coder"

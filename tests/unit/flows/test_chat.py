@@ -472,6 +472,46 @@ async def test_a_call_of_the_clients_own_tool_goes_back_to_it() -> None:
     assert turn.transcript.finish_reason == "tool_calls" and not turn.transcript.tool_calls
 
 
+async def test_what_a_clients_call_follows_from_is_kept_for_who_goes_on_with_it() -> None:
+    tools = Tools(CALCULATE, calculate=Outcome("4"))
+    model = Model(asks(SUM), asks(("lamp", '{"on": 1}')))
+    turn, _, _ = turn_with(model, tools=tools, wanted=ToolsWanted(client=CLIENT))
+    await converse(turn, PlainSteps())
+    step = turn.transcript.steps[-1]
+    assert step.name == "client_tools" and step.detail is not None
+    kept = step.detail["messages"]
+    assert [one["role"] for one in kept] == ["assistant", "tool", "assistant"]
+    assert kept[-1]["tool_calls"][0]["function"] == {"name": "lamp", "arguments": '{"on": 1}'}
+
+
+async def test_nothing_of_it_is_kept_of_a_turn_that_is_not_to_be() -> None:
+    turn, _, _ = turn_with(Model(asks(("lamp", "{}"))), wanted=ToolsWanted(client=CLIENT))
+    await converse(replace(turn, request=replace(turn.request, stored=False)), PlainSteps())
+    assert turn.transcript.client_calls and turn.transcript.steps[-1].detail is None
+
+
+async def test_a_choice_of_tool_goes_with_the_tools_and_never_without() -> None:
+    wanted = ToolsWanted(client=CLIENT, options={"tool_choice": "required"})
+    model = Model(*[asks(SUM)] * LIMITS.tool_rounds, [token("4")])
+    turn, _, _ = turn_with(model, tools=Tools(CALCULATE, calculate=Outcome("4")), wanted=wanted)
+    await converse(turn, PlainSteps())
+    assert [call.get("tool_choice") for call in model.calls] == ["required"] * LIMITS.tool_rounds + [None]
+
+
+async def test_a_clients_tool_goes_before_ours_of_the_same_name() -> None:
+    theirs = {"type": "function", "function": {"name": "calculate", "parameters": {"type": "object"}}}
+    model = Model(asks(SUM))
+    turn, _, _ = turn_with(model, tools=Tools(CALCULATE), wanted=ToolsWanted(client=(theirs,)))
+    await converse(turn, PlainSteps())
+    assert model.calls[0]["tools"] == [theirs] and [call.name for call in turn.transcript.client_calls] == ["calculate"]
+
+
+async def test_a_clients_tools_are_refused_in_words_by_a_model_that_calls_none() -> None:
+    turn, _, _ = turn_with(Model(tool_calls=None), wanted=ToolsWanted(client=CLIENT))
+    result = await converse(turn, PlainSteps())
+    assert result.error is not None and result.error.code == "tools_not_supported" and result.error.param == "tools"
+
+
 async def test_cancelling_a_turn_cancels_its_tools_and_notes_them() -> None:
     tools = Tools(CALCULATE, calculate=None)
     turn, _, _ = turn_with(Model(asks(SUM)), tools=tools)

@@ -11,7 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from running import McpProcess
+from mcp_process import McpProcess
 
 HERE = Path(__file__).resolve().parent
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from clients import ACCEPT, LEGACY, MODERN, body, connected, happened, headers, opened, until, words
 from mcp.shared.exceptions import MCPError
-from running import McpProcess
+from mcp_clients import ACCEPT, LEGACY, MODERN, body, connected, happened, headers, opened, until, words
+from mcp_process import McpProcess
 
 both = pytest.mark.parametrize("era", [MODERN, LEGACY])
 
@@ -81,7 +81,7 @@ async def test_a_tool_that_hangs_is_ended_at_its_time_limit_and_cleans_up(trying
 
 async def test_a_tool_that_will_not_end_keeps_its_place_until_it_does(trying: McpProcess) -> None:
     async with connected(trying.mcp, MODERN) as client:
-        result = await client.call_tool("stubborn", {"seconds": 1.5})
+        result = await client.call_tool("stubborn")
         assert "did not finish" in words(result)
         await happened(client, "stubborn was told")
 
@@ -90,6 +90,7 @@ async def test_a_tool_that_will_not_end_keeps_its_place_until_it_does(trying: Mc
                 return int((await http.get(f"{trying.url}/api/mcp/status")).json()["active_calls"])
 
         assert await active() == 1
+        await client.call_tool("release")
 
         async def ended() -> bool:
             return await active() == 0

@@ -6,10 +6,10 @@ import asyncio
 import uuid
 
 import pytest
-from clients import LEGACY, MODERN, connected, happened, words
 from mcp.shared.exceptions import MCPError
+from mcp_clients import LEGACY, MODERN, connected, happened, words
+from mcp_process import McpProcess
 from mcp_types import PromptReference, ResourceTemplateReference
-from running import McpProcess
 
 pytestmark = pytest.mark.parametrize("era", [MODERN, LEGACY])
 TRACE = "0af7651916cd43dd8448eb211c80319c"

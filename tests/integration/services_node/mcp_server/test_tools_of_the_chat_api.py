@@ -11,8 +11,8 @@ from typing import Any
 
 import httpx
 import pytest
-from clients import MODERN, connected, until, words
 from installation import Installation, eventually
+from mcp_clients import MODERN, connected, until, words
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGP4z8DwHwAFAAH/iZk9HQAAAABJRU5ErkJggg=="
 

@@ -28,6 +28,7 @@ from wire.serve import serve
 
 registry = Registry()
 EVENTS: list[str] = []
+RELEASED = asyncio.Event()
 
 
 class Sum(BaseModel):
@@ -110,15 +111,21 @@ async def work(name: str, *, call: Call) -> Sum:
 
 
 @tool(timeout_seconds=0.2)
-async def stubborn(seconds: float) -> Sum:
-    """Does not listen to its cancellation."""
+async def stubborn() -> Sum:
+    """Does not listen to its cancellation, until `release`."""
     EVENTS.append("stubborn began")
-    until = asyncio.get_running_loop().time() + seconds
-    while (left := until - asyncio.get_running_loop().time()) > 0:
+    while not RELEASED.is_set():
         try:
-            await asyncio.sleep(left)
+            await RELEASED.wait()
         except asyncio.CancelledError:
             EVENTS.append("stubborn was told")
+    return Sum(total=0, parts=0)
+
+
+@tool()
+async def release() -> Sum:
+    """Lets `stubborn` end."""
+    RELEASED.set()
     return Sum(total=0, parts=0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -27,7 +28,7 @@ class McpProcess:
     def __init__(self, script: Path, extra: dict[str, str] | None = None, port: int | None = None) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="capibara6-mcp-"))
         self.secrets: Secrets = ensure_secrets(Settings(home=self.home))
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._script = script
         self._extra = extra or {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,7 +62,7 @@ class McpProcess:
             self._process = subprocess.Popen(
                 [sys.executable, str(self._script)], env=environment, cwd=REPOSITORY, stdout=log, stderr=log
             )
-        eventually(self._answers, 30, "the MCP server answers")
+        eventually(self._answers, 90, "the MCP server answers")
         return self
 
     def _answers(self) -> bool:
@@ -95,11 +96,13 @@ class McpProcess:
         self.close()
 
 
-def _free_port() -> int:
-    """Above the service's own: an offset is not negative."""
+def free_port() -> int:
+    """Above the service's own, as its offset is not negative, and below those that the system gives to callers."""
     while True:
+        port = random.randrange(10_000, 32_000)
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port > PORT:
-            return port
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port

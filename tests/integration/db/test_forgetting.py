@@ -1,0 +1,67 @@
+"""What a run said, read by itself and taken back, on a real Postgres."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+from installation import Installation
+from sqlalchemy import make_url
+
+from db.conversations import Conversations
+from db.engine import Database
+from db.records import FinishedRun, NewMessage, NewRun, StepRecord
+from db.runs import Runs
+from db.turns import Turns
+from wire.ids import uuid7
+
+CALLS = "client_tools"
+
+
+@pytest.fixture
+async def database(postgres: Installation) -> AsyncIterator[Database]:
+    url = postgres.run(
+        "-c",
+        "from stack.settings import get_settings as s; from stack.secrets import load_secrets as l;"
+        "from db.urls import database_url as u; print(u(s(), l(s())).render_as_string(hide_password=False))",
+    ).stdout.strip()
+    made = Database(make_url(url))
+    yield made
+    await made.close()
+
+
+async def turn(turns: Turns, question: str, conversation_id: uuid.UUID, *, new: bool) -> uuid.UUID:
+    """A run that asked `question`, was answered, and asked its client for a call."""
+    now, run_id = datetime.now(UTC), uuid7()
+    said = (NewMessage(uuid7(), "user", question),)
+    await turns.begin(NewRun(run_id, "ana", "chat", conversation_id, new, "t", "0" * 32, "s", uuid7(), None, said))
+    step = StepRecord(uuid7(), CALLS, "completed", now, now, kind="tool_call", detail={"messages": [question]})
+    await turns.finish(
+        FinishedRun(
+            run_id, "ana", conversation_id, "completed", uuid7(), f"re: {question}", True, "m", "auto", 3, 4, 1.0, None,
+            5.0, 6.0, None, None, now, now, (step,),
+        )
+    )  # fmt: skip
+    return run_id
+
+
+async def test_a_run_takes_back_what_it_said_and_what_summed_it_up(database: Database) -> None:
+    turns, runs, conversations, place = Turns(database), Runs(database), Conversations(database), uuid7()
+    first = await turn(turns, "uno", place, new=True)
+    second = await turn(turns, "dos", place, new=False)
+    assert [message.content for message in await turns.said(first, "ana")] == ["uno", "re: uno"]
+    assert await turns.said(first, "eva") == [] and not await turns.forget(first, "eva", CALLS)
+    until = (await turns.said(first, "ana"))[-1].position
+    assert await conversations.summarise(place, "ana", "hablan de uno", until)
+
+    assert not await turns.forget(first, "ana", CALLS)  # the other one's words are there still
+    history = await turns.history(place, "ana", 10)
+    assert history.summary is None and [message.content for message in history.messages] == ["dos", "re: dos"]
+    assert (await runs.get(first, "ana")).conversation_id is None and await turns.said(first, "ana") == []
+    assert [step.detail for step in await runs.steps(first)] == [None]
+    assert [step.detail for step in await runs.steps(second)] == [{"messages": ["dos"]}]
+    assert not await turns.forget(first, "ana", CALLS)  # a second time, there is nothing
+
+    assert await turns.forget(second, "ana", CALLS)
