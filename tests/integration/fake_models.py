@@ -173,6 +173,11 @@ async def open_gate(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def watch_state(_: Request) -> Response:
+    """The same without the calls."""
+    return JSONResponse(state)
+
+
 async def watch(_: Request) -> Response:
     """What the tests look at: the calls so far, and the streams open now."""
     return JSONResponse({"seen": seen, **state})
@@ -186,6 +191,7 @@ app = Starlette(
         Route("/v1/models", models),
         Route("/health/ready", ready),
         Route("/watch", watch),
+        Route("/watch/state", watch_state),
         Route("/watch/gate/{word}", open_gate, methods=["POST"]),
     ]
 )

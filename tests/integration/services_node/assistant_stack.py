@@ -49,11 +49,13 @@ class Asked:
 class Assistant:
     stack: Installation
     api: httpx.Client = field(init=False)
+    http: httpx.Client = field(init=False)  # for every other service
     site: Site = field(init=False)
     neighbour: Neighbour = field(init=False)
 
     def __post_init__(self) -> None:
         self.api = httpx.Client(base_url=self.stack.url("chat-api"), timeout=30)
+        self.http = httpx.Client(timeout=30)
         self.site, self.neighbour = Site(), Neighbour(self.stack)
 
     def start(self) -> None:
@@ -110,7 +112,7 @@ class Assistant:
     # what is under way
 
     def models(self) -> dict[str, Any]:
-        return self._watch("model-server")
+        return self._watch("model-server", "/watch/state")
 
     def sandboxes(self) -> dict[str, Any]:
         return self._watch("sandbox-gateway")
@@ -118,8 +120,8 @@ class Assistant:
     def tools(self) -> dict[str, Any]:
         return self._watch("mcp-server")
 
-    def _watch(self, service: str) -> dict[str, Any]:
-        told: dict[str, Any] = httpx.get(f"{self.stack.url(service)}/watch").json()
+    def _watch(self, service: str, path: str = "/watch") -> dict[str, Any]:
+        told: dict[str, Any] = self.http.get(self.stack.url(service) + path).json()
         return told
 
     def under_way(self) -> dict[str, Any]:
@@ -137,7 +139,7 @@ class Assistant:
         found |= {"pages being fetched": self.site.open, "tools of another server": len(self.neighbour.waiting())}
         for service in ("chat-api", "mcp-server"):
             if service in self.stack.processes:
-                gauges = ACTIVE.findall(httpx.get(f"{self.stack.url(service)}/metrics").text)
+                gauges = ACTIVE.findall(self.http.get(f"{self.stack.url(service)}/metrics").text)
                 found |= {name: float(value) for name, value in gauges}
         return {name: count for name, count in found.items() if count}
 
@@ -162,6 +164,7 @@ class Assistant:
             if service in self.stack.processes:
                 self.stack.stop(service)
         self.api.close()
+        self.http.close()
         self.site.close()
         self.neighbour.close()
 
@@ -171,6 +174,7 @@ class Neighbour:
 
     def __init__(self, stack: Installation) -> None:
         self.port = free_port()
+        self._http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30)
         listed = stack.home / "neighbour.toml"
         listed.write_text(
             f'[servers.neighbour]\nurl = "http://127.0.0.1:{self.port}/mcp"\nallowed_tools = ["wait_long"]\n'
@@ -185,10 +189,11 @@ class Neighbour:
             )  # fmt: skip
 
     def waiting(self) -> list[str]:
-        told: list[str] = httpx.get(f"http://127.0.0.1:{self.port}/watch").json()["waiting"]
+        told: list[str] = self._http.get("/watch").json()["waiting"]
         return told
 
     def close(self) -> None:
+        self._http.close()
         self._process.terminate()
         self._process.wait(20)
 

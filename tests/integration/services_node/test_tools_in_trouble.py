@@ -42,9 +42,15 @@ def failed_call(on: Assistant, message: str, **more: Any) -> dict[str, Any]:
     return call  # type: ignore[no-any-return]
 
 
+def asked_last(on: Assistant) -> dict[str, Any]:
+    """The model server's last request."""
+    found: dict[str, Any] = on.http.get(f"{on.stack.url('model-server')}/watch").json()["seen"][-1]["body"]
+    return found
+
+
 def read_by_the_model(on: Assistant) -> str:
     """What the model's last call read last."""
-    return str(on.models()["seen"][-1]["body"]["messages"][-1]["content"])
+    return str(asked_last(on)["messages"][-1]["content"])
 
 
 @contextmanager
@@ -166,7 +172,7 @@ def test_tools_that_are_named_and_do_not_exist(assistant: Assistant, path: str) 
 def test_a_model_that_never_stops_asking_has_to_answer_at_last(assistant: Assistant) -> None:
     reply = chat(assistant, f"un eco exacto tokens=2 {script(('echo', {'words': 'otra'}), word='always')}")
     assert [call["status"] for call in reply["tool_calls"]] == ["completed"] * ROUNDS
-    assert reply["response"] and "tools" not in assistant.models()["seen"][-1]["body"]
+    assert reply["response"] and "tools" not in asked_last(assistant)
 
 
 def test_without_the_mcp_server_the_call_fails_and_the_chat_goes_on(assistant: Assistant) -> None:
