@@ -17,7 +17,7 @@ from mcp import Client
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "mcp_server"))
 
-from clients import ERAS, LEGACY, MODERN, body, connected, headers, opened, words
+from mcp_clients import ERAS, LEGACY, MODERN, body, connected, headers, opened, words
 
 Reached = Callable[[Assistant], bool]
 CALLS: dict[str, tuple[str, dict[str, Any], Reached]] = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import resource
 import socket
-import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import httpx
@@ -233,54 +233,65 @@ def test_a_thousand_connections_opened_and_left_hold_up_no_chat(assistant: Assis
 # In Prefect
 
 
-def recorded(on: Assistant, message: str, gate: str, **more: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The flow run of a turn whose calls are made when it stands already, and its task runs, once both have ended."""
+def recorded(
+    on: Assistant, message: str, call: tuple[str, Any], tool: str, **more: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The flow run of a turn, and the task run of its call, once both have ended.
+
+    The call is the second one of the turn: when the first is over, the flow run surely takes steps as tasks.
+    """
     prefect = httpx.Client(base_url=f"{on.stack.url('prefect-server')}/api", timeout=30)
-    asked = on.ask("/api/chat", {"message": f"{message} tokens=1 gate={gate}", **more})
+    first, second = uuid.uuid4().hex, uuid.uuid4().hex
+    echoed = ("echo", {"words": f"tokens=1 gate={second} {script(call)}"})
+    asked = on.ask("/api/chat", {"message": f"un eco exacto, {message} tokens=1 gate={first} {script(echoed)}", **more})
 
-    def flow_run() -> dict[str, Any] | None:
+    def flow_run() -> dict[str, Any]:
         flow_run_id = on.run(asked.run_id).get("prefect_flow_run_id")
-        found = prefect.get(f"/flow_runs/{flow_run_id}") if flow_run_id else None
-        return found.json() if found is not None and found.status_code == 200 else None
+        found: dict[str, Any] = prefect.get(f"/flow_runs/{flow_run_id}").json() if flow_run_id else {}
+        return found
 
-    eventually(lambda: (flow_run() or {}).get("state_type") == "RUNNING", 30, "its flow run runs")
-    httpx.post(f"{on.stack.url('model-server')}/watch/gate/{gate}")
+    def tasks() -> list[dict[str, Any]]:
+        wanted = {"flow_runs": {"id": {"any_": [flow_run()["id"]]}}}
+        found: list[dict[str, Any]] = prefect.post("/task_runs/filter", json=wanted).json()
+        return found
+
+    eventually(lambda: flow_run().get("state_type") == "RUNNING", 60, "its flow run runs")
+    httpx.post(f"{on.stack.url('model-server')}/watch/gate/{first}")
+    with suppress(AssertionError):  # where the first call came too early for it, the time has made that good
+        eventually(tasks, 5, "a step is a task")
+    httpx.post(f"{on.stack.url('model-server')}/watch/gate/{second}")
     asked.answer()
-    eventually(lambda: on.run(asked.run_id)["prefect_recorded"], 30, "its end is recorded")
-    ended = flow_run()
-    assert ended is not None
-    wanted = {"flow_runs": {"id": {"any_": [ended["id"]]}}}
+    eventually(lambda: on.run(asked.run_id)["prefect_recorded"], 60, "its end is recorded")
 
-    def tasks() -> list[dict[str, Any]] | None:
-        found = prefect.post("/task_runs/filter", json=wanted).json()
-        over = found and all(one["state_type"] in ("COMPLETED", "FAILED", "CRASHED") for one in found)
-        return found if over else None
+    def ended() -> dict[str, Any] | None:
+        named = [one for one in tasks() if one["name"].startswith(f"tool {tool}")]
+        return next((one for one in named if one["state_type"] in ("COMPLETED", "FAILED")), None)
 
-    found = eventually(tasks, 30, "its tasks are recorded")
+    task = eventually(ended, 60, "its call is recorded as a task")
+    assert task is not None
+    found = flow_run()
     prefect.close()
-    return ended, found or []
+    return found, task
 
 
 def test_prefect_shows_a_turn_whose_tool_failed(assistant: Assistant) -> None:
-    flow_run, tasks = recorded(assistant, f"un eco exacto {script(('echo', {'words': 5}))}", "failed")
+    flow_run, task = recorded(assistant, "lee fuera", ("outside", {"words": 5}), "outside")
     assert (flow_run["state_type"], flow_run["state"]["name"]) == ("COMPLETED", "CompletedWithToolErrors")
-    assert "tool echo" in {task["name"].rsplit("-", 1)[0] for task in tasks}
+    assert (task["state_type"], task["run_count"]) == ("COMPLETED", 1)  # it was made, and told what is wrong
 
 
 def test_a_call_that_may_be_repeated_is_and_prefect_shows_it(assistant: Assistant) -> None:
-    name = f"once at {time.monotonic()}"
-    flow_run, tasks = recorded(assistant, f"línea rota {script(('breaks_once', {'name': name}))}", "repeated")
+    name = uuid.uuid4().hex
+    flow_run, task = recorded(assistant, "línea rota", ("breaks_once", {"name": name}), "breaks_once")
     assert (flow_run["state_type"], flow_run["state"]["name"]) == ("COMPLETED", "Completed")
-    (task,) = [task for task in tasks if task["name"].startswith("tool breaks_once")]
     assert (task["state_type"], task["run_count"]) == ("COMPLETED", 2)
     assert assistant.tools()["calls"].count(name) == 2
 
 
 def test_a_call_that_may_not_be_repeated_is_not(assistant: Assistant) -> None:
-    name = f"never at {time.monotonic()}"
-    message = f"línea frágil {script(('breaks_for_good', {'name': name}))}"
-    flow_run, tasks = recorded(assistant, message, "single", tools=["breaks_for_good"])
+    name, tools = uuid.uuid4().hex, ["breaks_for_good", "echo"]
+    call = ("breaks_for_good", {"name": name})
+    flow_run, task = recorded(assistant, "línea frágil", call, "breaks_for_good", tools=tools)
     assert flow_run["state"]["name"] == "CompletedWithToolErrors"
-    (task,) = [task for task in tasks if task["name"].startswith("tool breaks_for_good")]
     assert (task["state_type"], task["run_count"]) == ("FAILED", 1)
     assert assistant.tools()["calls"].count(name) == 1
