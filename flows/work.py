@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, TypeVar
 
 from db.records import FinishedRun, NewRun, OwnedRun, RunStatus, StepKind, StepRecord
+from flows.step_spans import step_span, told_of
 from flows.steps import Steps
 from wire.errors import ApiError
 from wire.ids import uuid7
@@ -98,15 +99,19 @@ class Account:
                 )
             )
 
-        try:
-            yield told
-        except ApiError as error:
-            note("failed", error)
-            raise
-        except asyncio.CancelledError:
-            note("cancelled")
-            raise
-        note("completed")
+        with step_span(name, kind, step_id) as span:
+            try:
+                yield told
+            except ApiError as error:
+                note("failed", error)
+                raise
+            except asyncio.CancelledError:
+                note("cancelled")
+                raise
+            finally:
+                span.tell(told_of(told.detail))
+            span.error = told.failure[0] if told.failure else None
+            note("completed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import time
+import uuid
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stack.secrets import Secrets
 from stack.settings import Settings
 from stack.topology import is_loopback, load_topology
+from wire import telemetry
 from wire.context import (
     ON_BEHALF_HEADER,
     PARENT_RUN_HEADER,
@@ -110,6 +112,7 @@ class Border:
             await self._app(scope, receive, send)
             return
         rules, path, started = self._rules, scope["path"], time.perf_counter()
+        began_ns = time.time_ns() if telemetry.on() and path not in _PASSED_ON else 0
         headers = Headers(scope=scope)
         trace = TraceContext.parse(headers.get(TRACE_HEADER))
         run_id = parse_run_id(headers.get(RUN_ID_HEADER)) or uuid7()
@@ -150,6 +153,8 @@ class Border:
                     await rules.error_response(path, told)(scope, receive, send_marked)
         finally:
             self._record(scope, status, time.perf_counter() - started)
+            if began_ns:
+                _tell_span(scope, span, trace, began_ns=began_ns, status=status, run_id=run_id)
 
     def _principal(self, path: str, headers: Headers) -> Principal:
         if self._rules.keys is None:
@@ -192,7 +197,7 @@ class Border:
         return limit
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", None) or "unmatched"
+        route = _route(scope) or "unmatched"
         method, service = scope["method"], self._rules.service
         REQUESTS.labels(service, method, route, str(status)).inc()
         DURATION.labels(service, method, route).observe(seconds)
@@ -237,6 +242,33 @@ class _LimitedBody:
                 await rules.error_response(scope["path"], _too_large(self._limit))(scope, self._receive, send)
 
         return send_or_refuse
+
+
+def _tell_span(
+    scope: Scope, span: TraceContext, caller: TraceContext | None, *, began_ns: int, status: int, run_id: uuid.UUID
+) -> None:
+    """The server span of a request: the id that the reply's `traceparent` told, part of the caller's span."""
+    route = _route(scope)
+    telemetry.record(
+        f"{scope['method']} {route or scope['path']}",
+        span,
+        parent=caller.span_id if caller else None,
+        kind="server",
+        began_ns=began_ns,
+        attributes={
+            "http.request.method": scope["method"],
+            "http.route": route,
+            "url.path": scope["path"],
+            "http.response.status_code": status or CLIENT_GONE,
+            "capibara6.run_id": str(run_id),
+        },
+        error=str(status) if status >= 500 else None,
+    )
+
+
+def _route(scope: Scope) -> str | None:
+    path: str | None = getattr(scope.get("route"), "path", None)
+    return path
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 
 from wire.ids import uuid7
@@ -43,10 +43,29 @@ def enter(context: RequestContext) -> None:
     _current.set(context)
 
 
+def entered(context: RequestContext) -> Token[RequestContext | None]:
+    """The same for a while: `left` takes what this returns, and makes current what was."""
+    return _current.set(context)
+
+
+def left(token: Token[RequestContext | None]) -> None:
+    try:
+        _current.reset(token)
+    except ValueError:  # ended by another task than it was entered in: that one's context is its own
+        return
+
+
 def outgoing_headers(context: RequestContext | None = None) -> dict[str, str]:
-    """Headers that carry run and trace to the next hop, as a new span."""
-    known = context or current()
-    return {RUN_ID_HEADER: str(known.run_id), TRACE_HEADER: known.trace.child().header}
+    """Headers that carry run and trace to the next hop.
+
+    `traceparent` names the span in hand: where the exchange has a span of its own, its client puts that in its place
+    (`wire.clients.traced`), and where it has none, what the next hop does is part of the span in hand.
+    """
+    known, inner = context or current(), _current.get()
+    # A step inside the request that `context` tells of is nearer to this call than the request.
+    same = inner is not None and inner.trace.trace_id == known.trace.trace_id
+    trace = inner.trace if inner is not None and same else known.trace
+    return {RUN_ID_HEADER: str(known.run_id), TRACE_HEADER: trace.header}
 
 
 def on_behalf_headers(context: RequestContext | None = None) -> dict[str, str]:

@@ -24,6 +24,7 @@ from stack.errors import StackError
 from stack.secrets import Secrets, load_secrets
 from stack.settings import Settings, get_settings
 from stack.topology import load_topology
+from wire import telemetry
 from wire.border import keys_needed
 from wire.errors import ApiError
 from wire.log import configure_logging
@@ -35,6 +36,7 @@ ABORT = "capibara6.abort"
 HEAD_BYTES = 64 * 2**10  # of a request: its line and headers
 HEAD_SECONDS = 10.0  # to the end of a request's head, and of a body that is sent after its answer
 OPEN_CONNECTIONS = 4096  # of one server; fewer where the process may not have twice as many descriptors
+LAST_SPANS_SECONDS = 2.0  # for what is not sent yet, when a service stops
 GOODBYE_SECONDS = 1.0  # for a refusal to leave
 
 
@@ -171,6 +173,12 @@ class _Server(uvicorn.Server):
         self._application.state.stopping.set()
         super().handle_exit(sig, frame)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Sends the last spans too: after this, uvicorn raises the signal again, and the process is gone."""
+        await super().shutdown(sockets)
+        if telemetry.on():
+            await asyncio.to_thread(telemetry.stop, LAST_SPANS_SECONDS)
+
 
 def serve(factory: AppFactory, *, service: str) -> int:
     """Runs a service until it is told to stop. Returns the process's exit status.
@@ -184,6 +192,7 @@ def serve(factory: AppFactory, *, service: str) -> int:
         topology = load_topology(settings)
         topology.check_placement(service)
         secrets = load_secrets(settings)
+        telemetry.start(service)  # before the clients are made, which look whether it is on
         app = factory(settings, secrets)
     except StackError as error:
         return _refuse(service, f"{error} ({error.mend})" if error.mend else str(error), error.exit_code)

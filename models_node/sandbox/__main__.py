@@ -90,6 +90,8 @@ def _variables() -> dict[str, str]:
         for name, value in os.environ.items()
         if name.startswith("CAPIBARA6_") and name not in NOT_HANDED_ON and not name.startswith("CAPIBARA6_SECRET_")
     }
+    # Where spans go, without the headers: a collector's key is one of them.
+    kept |= {name: value for name, value in os.environ.items() if name.startswith("OTEL_") and "HEADERS" not in name}
     given = {"CAPIBARA6_TOPOLOGY": "/opt/capibara6/code/topology.given.toml"} if get_settings().topology else {}
     return kept | given
 

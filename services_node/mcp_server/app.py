@@ -15,11 +15,11 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from starlette.routing import Route
 
+from services_node.mcp_protocol.admission import admission
+from services_node.mcp_protocol.endpoint import PATH, Doorkeeper, McpEndpoint
 from services_node.mcp_server import rest
-from services_node.mcp_server.admission import admission
 from services_node.mcp_server.calling import Caller
 from services_node.mcp_server.catalogue import product_registry
-from services_node.mcp_server.endpoint import PATH, Doorkeeper, McpEndpoint
 from services_node.mcp_server.external import ExternalServers
 from services_node.mcp_server.external_settings import read_external_servers
 from services_node.mcp_server.parts import Parts, make_parts

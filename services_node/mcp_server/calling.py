@@ -17,8 +17,11 @@ from services_node.mcp_server.errors import Busy, ToolFailed, UnknownTool
 from services_node.mcp_server.registry import Call, Tool, ToolReply, ToolResult
 from services_node.mcp_server.results import ResultLimits, bounded, failure
 from wire.errors import ApiError
+from wire.telemetry import span
 
 log = logging.getLogger("services_node.mcp_server")
+
+EXECUTE_TOOL = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.type": "function"}
 
 CALLS = Counter("mcp_tool_calls", "Tool calls by outcome.", ["tool", "outcome"])
 SECONDS = Histogram("mcp_tool_call_seconds", "From the call to its result.", ["tool"])
@@ -52,6 +55,15 @@ class Caller:
 
     async def call(self, name: str, arguments: Mapping[str, Any], call: Call) -> CallToolResult | InputRequiredResult:
         """A tool's failure is a result with `is_error`. Raises UnknownTool, and what a tool says in MCP's own words."""
+        with span(f"execute_tool {name[:100]}", {**EXECUTE_TOOL, "gen_ai.tool.name": name[:100]}) as step:
+            result = await self._called(name, arguments, call)
+            if isinstance(result, CallToolResult) and result.is_error:
+                step.error = "tool_error"
+            return result
+
+    async def _called(
+        self, name: str, arguments: Mapping[str, Any], call: Call
+    ) -> CallToolResult | InputRequiredResult:
         tool = self._tools.get(name)
         if tool is None:
             raise UnknownTool(f"Unknown tool: {name[:100]}")

@@ -24,6 +24,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel
 
+from services_node.mcp_protocol.endpoint import entered
 from services_node.mcp_server.arguments import parsed
 from services_node.mcp_server.calling import Caller
 from services_node.mcp_server.errors import BadCursor, CallError, ToolFailed, UnknownPrompt, UnknownResource
@@ -31,13 +32,11 @@ from services_node.mcp_server.pages import named_page, resource_page
 from services_node.mcp_server.parts import Parts
 from services_node.mcp_server.registry import Call, Contents, Locale, Prompt, Registry, Resource, Tool
 from services_node.mcp_server.results import UNTRUSTED_META, clean, cut, failure
-from wire.context import RequestContext, current, enter
+from wire.context import current
 from wire.errors import ApiError
-from wire.trace import TraceContext
 
 log = logging.getLogger("services_node.mcp_server")
 
-SCOPE_CONTEXT = "capibara6.context"
 CONVERSATION_META, LOCALE_META = "capibara6/conversation_id", "capibara6/locale"
 _UNREADABLE_META = "capibara6/unreadable_arguments"
 RESOURCE_NOT_FOUND = -32002  # until 2025-11-25; later INVALID_PARAMS
@@ -111,17 +110,9 @@ async def _arguments_as_text(ctx: Context, call_next: CallNext) -> HandlerResult
 
 
 def call_of(ctx: Context, parts: Parts) -> Call:
-    """What the registry knows of this request; makes its context current, in the session's task too.
-
-    The `traceparent` of `_meta` wins over the header: between the two there may be a proxy.
-    """
+    """What the registry knows of this request, whose context is current from here on."""
     meta: Mapping[str, Any] = (ctx.params or {}).get("_meta") or {}
-    scope = getattr(ctx.request, "scope", {})
-    known: RequestContext = scope.get(SCOPE_CONTEXT) or current()
-    trace = TraceContext.parse(_text(meta.get("traceparent")))
-    if trace is not None:
-        known = replace(known, trace=trace.child())
-    enter(known)
+    known = entered(ctx)
     return Call(
         run_id=known.run_id,
         principal=known.principal.name,
@@ -361,10 +352,6 @@ def _contents(
 def _locale(said: Any, accepted: str) -> Locale:
     found: Locale = "es" if (said if said in ("es", "en") else accepted.lower()[:2]) == "es" else "en"
     return found
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _uuid(value: Any) -> uuid.UUID | None:

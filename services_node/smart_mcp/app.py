@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from services_node.mcp_server.admission import admission
-from services_node.mcp_server.endpoint import PATH, Doorkeeper, McpEndpoint
+from services_node.mcp_protocol.admission import admission
+from services_node.mcp_protocol.endpoint import PATH, Doorkeeper, McpEndpoint
 from services_node.smart_mcp import routes
 from services_node.smart_mcp.forwarding import Forwarder
 from services_node.smart_mcp.parts import Parts, make_parts
@@ -81,8 +81,9 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
 async def _look(parts: Parts) -> None:
     """Whether embeddings are to be asked for, again and again."""
     while parts.settings.smart_embeddings != "off":
-        if parts.catalogue.index is not None:
-            await parts.meaning.look(parts.catalogue.index)
+        index = parts.catalogue.index
+        if index is not None and index.wants_meaning:
+            await parts.meaning.look(index)
         await asyncio.sleep(parts.settings.smart_embeddings_look_seconds)
 
 

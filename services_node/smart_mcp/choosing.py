@@ -48,7 +48,7 @@ async def choose(parts: Parts, query: str, *, limit: int, allowed: Collection[st
     """Raises Unavailable (`tools_unknown`)."""
     index = index_of(parts)
     with SECONDS.time():
-        likeness = await parts.meaning.likeness(query)
+        likeness = await parts.meaning.likeness(query) if index.wants_meaning else None
         names = frozenset(allowed) if allowed is not None else None
         tools = index.select(query, limit=limit, allowed=names, likeness=likeness)
     by: By = "lexical" if likeness is None else "lexical+embeddings"

@@ -58,8 +58,8 @@ class ContextDocument:
 
     @staticmethod
     def of(entry: Mapping[str, Any], whole: Mapping[str, Any], chars: int) -> ContextDocument:
-        """entry: of 5003's list; whole: `{context_id, name, data}` with data a text or fields of one."""
-        data = next((whole[key] for key in ("data", "content", "text") if key in whole), "")
+        """entry: of 5003's list; whole: the document, with a text or its fields in `content` (or `data`)."""
+        data = next((whole[key] for key in ("content", "data") if key in whole), "")
         name = str(entry.get("name") or entry["id"])
         names = frozenset(stems(f"{entry['id']} {name}"))
         return ContextDocument(str(entry["id"]), name, told(data)[:chars], names)

@@ -14,6 +14,7 @@ from prometheus_client import Counter
 from wire.clients.mcp import McpClient
 from wire.context import RequestContext
 from wire.errors import ApiError, ValidationFailed
+from wire.telemetry import span
 
 FORWARDED = Counter("smart_mcp_calls", "Calls passed on to the MCP server, by outcome.", ["outcome"])
 # Of a request's `_meta`, what is between this server and its client, and is said anew to 5003.
@@ -75,7 +76,8 @@ class Forwarder:
             await ctx.session.report_progress(done, total, message or None)
 
         try:
-            found = await self._server.call_tool(name, arguments, context=context, meta=meta, on_progress=progress)
+            with span(f"forward {name}", {"gen_ai.tool.name": name}, context):
+                found = await self._server.call_tool(name, arguments, meta=meta, on_progress=progress)
         except ValidationFailed as error:
             FORWARDED.labels("refused").inc()
             raise MCPError(types.INVALID_PARAMS, error.detail) from None

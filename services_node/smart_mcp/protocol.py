@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import mcp_types as types
@@ -17,14 +16,12 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.shared.exceptions import MCPError
 
-from services_node.mcp_server.protocol import SCOPE_CONTEXT
+from services_node.mcp_protocol.endpoint import entered
 from services_node.smart_mcp.choosing import choose, index_of
 from services_node.smart_mcp.forwarding import Forwarder
 from services_node.smart_mcp.parts import Parts
 from services_node.smart_mcp.routes import VERSION, checked
-from wire.context import RequestContext, current, enter
 from wire.errors import ApiError
-from wire.trace import TraceContext
 
 QUERY_META = "capibara6/query"
 FIND, CALL = "find_tools", "call_tool"
@@ -119,7 +116,7 @@ class _Handlers:
         return tool.wire["inputSchema"] if tool else None
 
     async def list_tools(self, ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
-        _enter(ctx)
+        entered(ctx)
         query = self._query(ctx)
         needed: list[types.Tool] = []
         if query is not None and self._parts.catalogue.index is not None:
@@ -129,7 +126,7 @@ class _Handlers:
         return types.ListToolsResult(tools=[FIND_TOOL, CALL_TOOL, *needed], ttl_ms=0, cache_scope="private")
 
     async def call_tool(self, ctx: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
-        context, arguments = _enter(ctx), params.arguments or {}
+        context, arguments = entered(ctx), params.arguments or {}
         query = self._query(ctx)
         if params.name == FIND:
             return await self._find(arguments, query)
@@ -202,15 +199,3 @@ def _inner(arguments: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     if not isinstance(given, Mapping):
         raise ValueError("arguments: an object with the tool's arguments by name.")
     return name, given
-
-
-def _enter(ctx: Context) -> RequestContext:
-    """Makes the request's context current, in a session's task too; the `traceparent` of `_meta` wins."""
-    scope = getattr(ctx.request, "scope", {})
-    known: RequestContext = scope.get(SCOPE_CONTEXT) or current()
-    said = ((ctx.params or {}).get("_meta") or {}).get("traceparent")
-    trace = TraceContext.parse(said) if isinstance(said, str) else None
-    if trace is not None:
-        known = replace(known, trace=trace.child())
-    enter(known)
-    return known

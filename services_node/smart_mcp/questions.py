@@ -1,4 +1,4 @@
-"""The labelled questions of `data/`, and how well a choice of tools does on them."""
+"""The labelled questions of `data/`, the tools they are asked over, and how well a choice of tools does on them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 DATA = Path(__file__).resolve().parent / "data"
 Half = Literal["development", "held_out", "by_others"]
@@ -30,6 +30,12 @@ class Report:
     found: float
     quiet: float
     offered: float
+
+
+def tools() -> list[dict[str, Any]]:
+    """The MCP server's own tools, as its `tools/list` gives them: what the questions are asked over."""
+    found: list[dict[str, Any]] = json.loads((DATA / "descriptors.json").read_text(encoding="utf-8"))
+    return found
 
 
 def read(half: Half) -> tuple[Labelled, ...]:

@@ -22,8 +22,9 @@ PHRASE = 0.55  # keyword of two words or more
 KEYWORD = 0.35  # of one word
 NAME = 0.7  # all words of its name
 DESCRIPTION = 0.3  # at most, by the share of the question's telling words that stand in it
+WORDS = 0.6  # all words together, at most, of a tool that signals know: they alone never make it offered
 ABOUT = 0.4  # what words count for in a question that wants an explanation or a text
-MEANING = 0.8  # at most, by likeness of embeddings
+MEANING = 0.8  # at most, by likeness of embeddings, of a tool that no signal knows (for the others it only adds noise)
 UNSIGNALLED = 0.5  # enough for a tool that no signal knows: an external server's
 LIKENESS_FROM, LIKENESS_TO = 0.3, 0.6  # cosines that count for nothing and for all of MEANING
 
@@ -57,11 +58,15 @@ class Chosen:
 
 
 class Index:
-    """The tools of one moment, prepared for comparison. Immutable: a new list makes a new index."""
+    """The tools of one moment, prepared for comparison. Immutable: a new list makes a new index.
+
+    wants_meaning: whether there is a tool whose choice likeness would help.
+    """
 
     def __init__(self, tools: Sequence[Descriptor]) -> None:
         self.tools = tuple(tools)
         self._served = {tool.name: frozenset(want for want, serves in SERVES.items() if serves(tool)) for tool in tools}
+        self.wants_meaning = not all(self._served.values())
         count = Counter(word for tool in tools for word in tool.name_stems | tool.description_stems)
         self._rarity = {word: math.log(1 + len(tools) / seen) for word, seen in count.items()}
 
@@ -88,9 +93,12 @@ class Index:
             served = self._served[tool.name]
             signal = max((shown.get(want, 0.0) for want in served), default=0.0)
             word = self._words(tool, words) * (ABOUT if asked.about else 1.0)
-            meaning = _meaning(likeness(tool)) if likeness is not None and (signal or word) else 0.0
-            score = signal + word + meaning
-            if score >= (ENOUGH if served else UNSIGNALLED):
+            if served:
+                score, enough = signal + min(word, WORDS), ENOUGH
+            else:
+                meaning = _meaning(likeness(tool)) if likeness is not None and word else 0.0
+                score, enough = word + meaning, UNSIGNALLED
+            if score >= enough:
                 chosen.append(Chosen(tool, round(score, 3)))
         return sorted(chosen, key=lambda choice: (-choice.score, choice.tool.name))[:limit]
 

@@ -56,6 +56,10 @@ def parser() -> argparse.ArgumentParser:
     code.add_argument("arguments", nargs=argparse.REMAINDER)
     code.set_defaults(run=product.code)
 
+    run = commands.add_parser("run", help="show a run as a tree with timings", add_help=False)
+    run.add_argument("arguments", nargs=argparse.REMAINDER)
+    run.set_defaults(run=product.run)
+
     models = commands.add_parser("models", help="plan what fits in memory, fetch weights", add_help=False)
     models.add_argument("arguments", nargs=argparse.REMAINDER)
     models.set_defaults(run=product.models)
@@ -80,10 +84,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:
-    """`chat`, `code`, `models`, `routes` and `bench` hand everything after their name on; argparse takes the rest."""
+    """`chat`, `code`, `run`, `models`, `routes`, `bench` hand on what follows their name; argparse takes the rest."""
     handed_on = {
         "chat": product.chat,
         "code": product.code,
+        "run": product.run,
         "models": product.models,
         "routes": product.routes,
         "bench": tests.bench,

@@ -1,4 +1,4 @@
-"""env, chat, code, models, routes, doctor."""
+"""env, chat, code, run, models, routes, doctor."""
 
 from __future__ import annotations
 
@@ -40,6 +40,10 @@ def chat(given: argparse.Namespace) -> int:
 
 def code(given: argparse.Namespace) -> int:
     return _over_http("wire.terminal_code", given.arguments)
+
+
+def run(given: argparse.Namespace) -> int:
+    return _over_http("wire.terminal_run", given.arguments)
 
 
 def _over_http(module: str, arguments: Sequence[str]) -> int:

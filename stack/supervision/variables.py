@@ -15,8 +15,8 @@ from stack.paths import run_directory
 from stack.processes import SERVICE, STACK_ID
 from stack.settings import Settings
 
-# E2B_: which endpoint sandboxes are had from is said by E2B's own variables alone.
-PREFIXES = ("CAPIBARA6_", "E2B_")
+# E2B_: which endpoint sandboxes are had from is said by E2B's own variables alone. OTEL_: so is where spans go.
+PREFIXES = ("CAPIBARA6_", "E2B_", "OTEL_")
 _OWN = {STACK_ID, SERVICE}
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx
 
+from wire import telemetry
+from wire.clients.traced import TracedTransport
 from wire.context import outgoing_headers
 from wire.errors import ApiError, DeadlineExceeded, Unavailable, error_of
 
@@ -25,12 +27,15 @@ class ServiceClient:
     ) -> None:
         self.name = name
         self.base_url = base_url
+        limits = httpx.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=60)
+        # Nodes talk to each other directly, never through somebody's proxy.
+        transport: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
         self._http = httpx.AsyncClient(
             base_url=base_url,
             headers={"authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(read_seconds, connect=connect_seconds, pool=connect_seconds),
-            limits=httpx.Limits(max_connections=256, max_keepalive_connections=64, keepalive_expiry=60),
-            trust_env=False,  # nodes talk to each other directly, never through somebody's proxy
+            transport=TracedTransport(transport, name) if telemetry.on() else transport,
+            trust_env=False,
         )
 
     async def close(self) -> None:

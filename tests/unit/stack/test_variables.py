@@ -17,13 +17,17 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(home=tmp_path)
 
 
-def test_our_variables_and_e2bs_are_kept_and_nothing_else(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_variables_e2bs_and_opentelemetrys_are_kept_and_nothing_else(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CAPIBARA6_HISTORY_MESSAGES", "7")
     monkeypatch.setenv("E2B_API_URL", "https://sandboxes.example")
     monkeypatch.setenv("E2BIG", "not one of E2B's")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector.example:4318")
     keep_variables(settings)
     found = with_kept_variables({"PATH": "/bin"}, settings)
     assert found["CAPIBARA6_HISTORY_MESSAGES"] == "7" and found["E2B_API_URL"] == "https://sandboxes.example"
+    assert found["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector.example:4318"
     assert found["PATH"] == "/bin" and "E2BIG" not in found
 
 

@@ -55,7 +55,7 @@ def test_the_next_hop_is_told_run_trace_and_whose_request_it_is() -> None:
     assert headers["x-capibara6-on-behalf-of"] == "ana"
     trace = TraceContext.parse(headers["traceparent"])
     assert trace is not None
-    assert (trace.trace_id, trace.span_id != context.trace.span_id) == (context.trace.trace_id, True)
+    assert trace == context.trace, "an exchange that has no span of its own is part of the span in hand"
     assert "x-capibara6-on-behalf-of" not in outgoing_headers(context)
 
 
@@ -73,3 +73,8 @@ def test_a_run_begun_by_a_run_has_an_id_of_its_own_and_names_its_parent() -> Non
     assert headers["x-capibara6-parent-run-id"] == str(context.run_id)
     assert headers["traceparent"].split("-")[1] == context.trace.trace_id
     assert headers["x-capibara6-on-behalf-of"] == "ana"
+
+
+def test_a_trace_said_in_a_message_wins_only_when_it_is_another() -> None:
+    own, other = TraceContext.new(), TraceContext.new()
+    assert own.unless(None) == own and own.unless(own.child()) == own and own.unless(other) == other

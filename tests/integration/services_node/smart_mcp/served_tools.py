@@ -1,29 +1,28 @@
 """The MCP server's own code over tools of these tests (`python served_tools.py`): what smart-mcp forwards to.
 
-The nine tools that a stack has, most of them answering with what they were asked; `calculate` adds. `tell_caller` says
-who asked and with what; `wait_long` reports progress until it is ended, and `ended` counts how often it was; `fail`
-fails.
+The tools that a stack has, those that ask other services answering with what they were asked. `tell_caller` says who
+asked and with what; `wait_long` reports progress until it is ended, and `ended` counts how often it was; `fail` fails.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 
 from services_node.mcp_server.app import application
-from services_node.mcp_server.registry import Call, Registry, Tool, ToolFailed, ToolReply
+from services_node.mcp_server.catalogue import product_registry
+from services_node.mcp_server.contexts import ContextLibrary
+from services_node.mcp_server.parts import DOCUMENTS
+from services_node.mcp_server.registry import Call, Registry, ToolFailed, ToolReply
 from stack.secrets import Secrets
 from stack.settings import Settings
 from wire.context import current
 from wire.serve import serve
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "unit" / "services_node" / "smart_mcp"))
-from nine_tools import NINE_TOOLS  # type: ignore[import-not-found]
 
 registry = Registry()
 state = {"ended": 0}
@@ -39,13 +38,6 @@ class Caller(BaseModel):
     trace_id: str
     conversation_id: str | None
     locale: str
-
-
-@registry.tool(title="Calculator", read_only=True, idempotent=True, timeout_seconds=5, cost="cheap",
-               keywords={"es": ("calcula",), "en": ("calculate",)})  # fmt: skip
-async def calculate(expression: str) -> Sum:
-    """Adds the terms of an expression."""
-    return Sum(total=sum(float(term) for term in expression.split("+")))
 
 
 @registry.tool(title="Who", timeout_seconds=5, cost="cheap", keywords={"es": ("quién pregunta",), "en": ("caller",)})
@@ -86,29 +78,14 @@ async def _echo(arguments: Any, call: Call) -> ToolReply:
     return ToolReply(structured=dict(arguments))
 
 
-for wire in NINE_TOOLS:
-    if wire["name"] not in registry.tools:
-        registry.add_tool(
-            Tool(wire["name"], wire["title"], wire["description"], wire["inputSchema"], _echo, read_only=True,
-                 keywords=wire["_meta"]["capibara6/keywords"])
-        )  # fmt: skip
-
-CONTEXTS = {"company_info": "Anachroni s.coop makes Capibara6.", "technical_specs": "Axion, 125 GB."}
+REAL = {"calculate", "current_datetime"}
+for tool in product_registry().tools.values():
+    registry.add_tool(tool if tool.name in REAL else replace(tool, run=_echo, output_schema=None))
 
 
 def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
-    app = application(settings, secrets, registry)
-
-    @app.get("/api/mcp/contexts")
-    async def contexts() -> dict[str, Any]:
-        listed = [{"id": id_, "name": id_.replace("_", " "), "description": text} for id_, text in CONTEXTS.items()]
-        return {"contexts": listed, "total": len(listed)}
-
-    @app.get("/api/mcp/context/{id_}")
-    async def context(id_: str) -> dict[str, Any]:
-        return {"context_id": id_, "name": id_, "data": CONTEXTS[id_]}
-
-    return app
+    library = ContextLibrary(DOCUMENTS, most_bytes=settings.mcp_context_bytes)
+    return application(settings, secrets, registry, library)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from mcp_types import BlobResourceContents, EmbeddedResource, TextContent
 from mcp_types import Tool as Descriptor
 from pydantic import BaseModel
 
-from services_node.mcp_server.admission import admission
+from services_node.mcp_protocol.admission import admission
 from services_node.mcp_server.errors import BadCursor, ToolFailed
 from services_node.mcp_server.external_settings import ExternalServer, read_external_servers
 from services_node.mcp_server.external_tools import tool_of

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services_node.smart_mcp.catalogue import AWAY, OK, Bounds, Catalogue, held
+from services_node.smart_mcp.questions import tools
 from wire.errors import Unavailable
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from nine_tools import NINE_TOOLS  # type: ignore[import-not-found]
+NINE_TOOLS = tools()
 
-BOUNDS = Bounds(tools=20, tool_chars=2_000, contexts=2, context_chars=30)
+BOUNDS = Bounds(tools=20, tool_chars=4_000, contexts=2, context_chars=30)
 
 
 class Server:
@@ -42,11 +40,11 @@ class Server:
 
 
 async def test_what_is_held_has_bounds() -> None:
-    long = {**NINE_TOOLS[0], "name": "long", "description": "x" * 3_000}
+    long = {**NINE_TOOLS[0], "name": "long", "description": "x" * 5_000}
     many = [{**NINE_TOOLS[1], "name": f"tool_{number}"} for number in range(40)]
     kept = held([{"name": "no schema"}, long, NINE_TOOLS[0], NINE_TOOLS[0], *many], BOUNDS)
     assert len(kept) == 20
-    assert [tool.name for tool in kept[:2]] == ["run_python", "tool_0"]
+    assert [tool.name for tool in kept[:2]] == [NINE_TOOLS[0]["name"], "tool_0"]
 
 
 async def test_contexts_are_cut_and_told_as_lines() -> None:

@@ -11,7 +11,7 @@ from services_node.smart_mcp.contexts import ContextDocument, augmented, date_to
 from services_node.smart_mcp.words import folded
 
 DOCUMENTS = [
-    ContextDocument.of({"id": id_, "name": name}, {"data": text}, 1_000)
+    ContextDocument.of({"id": id_, "name": name}, {"content": text}, 1_000)
     for id_, name, text in (
         ("company_info", "Información de la Empresa", "Anachroni s.coop"),
         ("technical_specs", "Especificaciones Técnicas", "Axion"),

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from services_node.smart_mcp.descriptors import Descriptor
 from services_node.smart_mcp.meaning import AT_ONCE, MISSES, Meaning, MeaningRules, Mode
+from services_node.smart_mcp.questions import tools
 from services_node.smart_mcp.selection import Index
 from wire.errors import Unavailable
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from nine_tools import NINE_TOOLS  # type: ignore[import-not-found]
+NINE_TOOLS = tools()
 
 INDEX = Index([Descriptor.of(tool) for tool in NINE_TOOLS])
 
@@ -34,7 +32,7 @@ class Embedder:
         await asyncio.sleep(self.seconds)
         if self.seconds < 0:
             raise Unavailable("away")
-        return [[3.0, 4.0] if text.startswith("R") else [0.0, 2.0] for text in texts]
+        return [[3.0, 4.0] if text.startswith("Calculator") else [0.0, 2.0] for text in texts]
 
 
 def meaning(embedder: Embedder, mode: Mode = "ready") -> Meaning:
@@ -62,7 +60,7 @@ async def test_vectors_of_tools_are_made_once_and_forgotten_with_their_tools() -
 async def test_likeness_is_the_cosine_to_each_tool() -> None:
     asking = meaning(Embedder())
     await asking.look(INDEX)
-    cosine = await asking.likeness("Run it")
+    cosine = await asking.likeness("Calculator, please")
     assert cosine is not None
     assert [round(cosine(tool), 3) for tool in INDEX.tools[:2]] == [1.0, 0.8]
     assert cosine(Descriptor.of({**NINE_TOOLS[0], "title": "new"})) == 0.0

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from services_node.mcp_server.catalogue import product_registry
+from services_node.mcp_server.protocol import descriptor
 from services_node.smart_mcp.descriptors import Descriptor
-from services_node.smart_mcp.questions import Half, judge, read
+from services_node.smart_mcp.questions import Half, judge, read, tools
 from services_node.smart_mcp.selection import HEAD_CHARS, TAIL_CHARS, Index
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from nine_tools import NINE_TOOLS, TEXT, described  # type: ignore[import-not-found]
+NINE_TOOLS = tools()
+TEXT = {"type": "string"}
+
+
+def described(
+    name: str, description: str, properties: dict[str, Any], es: tuple[str, ...], en: tuple[str, ...]
+) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties}
+    return {"name": name, "description": description, "inputSchema": schema,
+            "_meta": {"capibara6/keywords": {"es": list(es), "en": list(en)}}}  # fmt: skip
+
 
 INDEX = Index([Descriptor.of(tool) for tool in NINE_TOOLS])
 
@@ -30,6 +39,19 @@ def offered(query: str, index: Index = INDEX, **more: Any) -> list[str]:
 def test_needed_tools_are_offered_and_nothing_where_nothing_is_needed(half: Half, found: float, quiet: float) -> None:
     report = judge(read(half), offered)
     assert report.found >= found and report.quiet >= quiet and report.offered <= 1.3, report
+
+
+def test_the_tools_they_are_asked_over_are_those_of_the_mcp_server() -> None:
+    """When this fails: write its `tools/list`, sorted by name, to services_node/smart_mcp/data/descriptors.json."""
+
+    def told(wire: dict[str, Any]) -> tuple[str, list[str], Any]:
+        return wire["name"], sorted(wire["inputSchema"]["properties"]), wire["_meta"]["capibara6/keywords"]
+
+    served = [
+        descriptor(tool).model_dump(mode="json", by_alias=True, exclude_none=True)
+        for _, tool in sorted(product_registry().tools.items())
+    ]
+    assert [told(wire) for wire in served] == [told(wire) for wire in NINE_TOOLS]
 
 
 def test_both_halves_are_large_and_in_both_languages() -> None:
@@ -80,11 +102,13 @@ def test_a_tool_that_no_signal_knows_is_offered_by_its_own_words() -> None:
     assert offered("Who wrote Hamlet?", index) == []
 
 
-def test_likeness_tips_the_scales_only_where_words_speak_for_a_tool() -> None:
-    query = "abre la página"
-    assert offered(query) == []
-    assert offered(query, likeness=lambda tool: 0.9 if tool.name == "fetch_url" else 0.0) == ["fetch_url"]
-    assert offered("hola", likeness=lambda tool: 1.0) == []
+def test_likeness_tips_the_scales_only_where_words_speak_for_a_tool_that_no_signal_knows() -> None:
+    tickets = described("desk__open_ticket", "Opens a ticket at the help desk.", {"title": TEXT}, (), ())
+    index, query = Index([*INDEX.tools, Descriptor.of(tickets)]), "My screen flickers, make a ticket of it"
+    assert offered(query, index) == []
+    assert offered(query, index, likeness=lambda tool: 0.9) == ["desk__open_ticket"]
+    assert offered("My screen flickers", index, likeness=lambda tool: 1.0) == []
+    assert index.wants_meaning and not INDEX.wants_meaning
 
 
 @pytest.mark.parametrize("unit", ["\n", "a", "a.", "1,", "que ", "how long until ", "«", "def x(", "😀", "2026-"])

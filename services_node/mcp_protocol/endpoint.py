@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
+from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http import GET_STREAM_KEY, MCP_SESSION_ID_HEADER, StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
@@ -18,13 +20,14 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services_node.mcp_server.admission import Admission
-from services_node.mcp_server.protocol import SCOPE_CONTEXT
+from services_node.mcp_protocol.admission import Admission
 from stack.settings import Settings
-from wire.context import current
+from wire.context import RequestContext, current, enter
 from wire.errors import ApiError, Forbidden
+from wire.trace import TraceContext
 
 PATH = "/mcp"
+SCOPE_CONTEXT = "capibara6.context"  # of the request, for handlers that run in a task of the SDK's
 POLL_SECONDS = 0.02  # while sessions finish their answers
 _ROUTE = SimpleNamespace(path=PATH)  # for the border's metrics
 
@@ -136,3 +139,16 @@ def _opens_session(scope: Scope) -> bool:
     version = headers.get(MCP_PROTOCOL_VERSION_HEADER)
     modern = version is not None and version not in HANDSHAKE_PROTOCOL_VERSIONS
     return not modern and MCP_SESSION_ID_HEADER not in headers
+
+
+def entered(ctx: ServerRequestContext[Any, Any]) -> RequestContext:
+    """The request's context, made current in a session's task too.
+
+    The `traceparent` of `_meta` wins over the header: between the two there may be a proxy.
+    """
+    scope = getattr(ctx.request, "scope", {})
+    known: RequestContext = scope.get(SCOPE_CONTEXT) or current()
+    said = ((ctx.params or {}).get("_meta") or {}).get("traceparent")
+    known = replace(known, trace=known.trace.unless(TraceContext.parse(said) if isinstance(said, str) else None))
+    enter(known)
+    return known
