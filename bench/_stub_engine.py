@@ -2,6 +2,8 @@
 
     python -m bench._stub_engine SOCKET PORT
 
+Asked for one token (`max_tokens`), it gives it and ends at once: what is then measured is how often, not how soon.
+
 It speaks as much HTTP as the benchmark's callers need (POST with a Content-Length, kept connections), on a unix socket
 and on a port of loopback, in one process without a web framework: what is measured is who stands before it.
 """
@@ -10,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from typing import cast
 
 import uvloop
 
 TOKENS = 32
+ONE_TOKEN = re.compile(rb'"max_tokens":\s*1\b')
 EVERY_SECONDS = 0.010
 WORD = "word "
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -76,6 +80,9 @@ class Caller(asyncio.Protocol):
         assert self._transport
         if head.startswith(b"GET"):
             self._transport.write(SHORT)
+            return
+        if ONE_TOKEN.search(body):
+            self._transport.write(HEAD + FIRST + TOKEN + LAST)
             return
         self._transport.write(HEAD + FIRST)
         self._say(0, asyncio.get_running_loop().time())

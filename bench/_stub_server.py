@@ -28,7 +28,8 @@ memory_budget = "1 GiB"
 id = "stub"
 domain = "general"
 description = "The stub"
-context_length = 4096
+capabilities = { tools = true }
+context_length = 32768
 weights = "stub"
 memory_estimate = "1 MiB"
 max_concurrent = 512

@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import random
+import signal
 import socket
 import statistics
 import subprocess
@@ -93,7 +94,9 @@ def summarise(runs: dict[str, list[Figures]]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def running(
+    command: list[str], log: Path, environment: dict[str, str], stop_signal: int = signal.SIGTERM
+) -> Iterator[subprocess.Popen[bytes]]:
     """A process with its output in `log`, ended at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -102,7 +105,7 @@ def running(command: list[str], log: Path, environment: dict[str, str]) -> Itera
     try:
         yield process
     finally:
-        process.terminate()
+        process.send_signal(stop_signal)
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:

@@ -18,8 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from db.errors import DatabaseUnavailable
 
-POOL_SIZE = 8
-POOL_OVERFLOW = 12
+# Connections are kept once made: one that is closed after a burst is made anew, password and prepared statements and
+# all, while the next burst waits for its first tokens.
+POOL_SIZE = 20
+POOL_OVERFLOW = 0
 POOL_WAIT_SECONDS = 5
 CONNECT_SECONDS = 3.0
 STATEMENT_SECONDS = 15.0

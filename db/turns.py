@@ -114,7 +114,9 @@ SELECT 1 FROM runs WHERE id = :id AND CASE
 # the message before which the turn goes on is not used: what it sums up is about to be said anew.
 HISTORY = (
     text("""
-SELECT conversations.id AS conversation_id, known.summary, newest.*
+SELECT conversations.id AS conversation_id, known.summary, EXISTS (
+    SELECT FROM messages WHERE conversation_id = conversations.id AND tool_calls @> '[{"untrusted": true}]'
+) AS untrusted, newest.*
 FROM conversations CROSS JOIN LATERAL (
     SELECT CASE WHEN summary_until < :before THEN summary END AS summary,
         CASE WHEN summary_until < :before THEN summary_until ELSE 0 END AS until
@@ -180,7 +182,8 @@ class Turns:
         )
         if not rows:
             raise no_conversation(conversation_id)
-        return History(rows[0].summary, [message_record(row) for row in rows if row.id is not None])
+        messages = [message_record(row) for row in rows if row.id is not None]
+        return History(rows[0].summary, messages, rows[0].untrusted)
 
     async def begin(self, run: NewRun) -> None:
         """Writes run, messages and, when new, principal and conversation. All of it, or nothing.

@@ -80,6 +80,7 @@ class ActiveRun(Generic[E, A]):
         self._over: asyncio.Future[Ended[A]] = loop.create_future()
         self._written: asyncio.Future[None] = loop.create_future()
         self._begun = self._started = self._output_seen = False
+        self.attached = False  # its flow run may begin
         self._end_status: RunStatus = "failed"
         self._end_error: ApiError | None = None
         self._performing: asyncio.Task[Performed] | None = None
@@ -154,6 +155,11 @@ class ActiveRun(Generic[E, A]):
 
     def cancel(self, code: CancelCode) -> None:
         self.stop(cancelled(code))
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether its first output is being waited for, and has not been for long: its flow run did not begin yet."""
+        return not self._output_seen and not self.attached and not self._over.done()
 
     # flows.work.Sink
 
@@ -253,19 +259,22 @@ class Conductor:
         run = active.run
         loop = asyncio.get_running_loop()
         link = FlowLink(work.kind, run.id, run.conversation_id, lambda: active.cancel("cancelled_in_prefect"), loop)
-        attached = False
 
         def attach() -> None:
-            nonlocal attached
-            if not attached:
-                attached = True
+            if not active.attached:
+                active.attached = True
                 self._flows.attach(link)
+
+        def attach_if_quiet() -> None:
+            """Prefect's engine takes the CPU that others' first tokens need; while one waits, the timer attaches."""
+            if not any(other.is_awaited for other in self._active.values() if other is not active):
+                attach()
 
         timers = [
             loop.call_later(self._limits.flow_start_delay_seconds, attach),
             loop.call_later(work.timeout_seconds, lambda: active.stop(work.timed_out(), "failed")),
         ]
-        performing = asyncio.create_task(work.perform(active, FlowSteps(link), attach))
+        performing = asyncio.create_task(work.perform(active, FlowSteps(link), attach_if_quiet))
         active.follow(performing)
         beginning = asyncio.create_task(self._begin(active))
         try:

@@ -65,7 +65,8 @@ class TurnLimits:
 class TurnRequest:
     """What a turn is asked. `options` go to the model as they are (temperature, max_tokens, …); None model: auto.
     messages: oldest first, the newest is the question. summary: of what was said before them. context: whose request
-    this is, its run and trace. ran_code_before: in this conversation. stored: whether what is said may be kept."""
+    this is, its run and trace. tainted: text from outside is in what was said before.
+    ran_code_before: in this conversation. stored: whether what is said may be kept."""
 
     context: RequestContext
     conversation_id: uuid.UUID
@@ -77,6 +78,7 @@ class TurnRequest:
     summary: str | None = None
     tools: ToolsWanted = ToolsWanted(wanted=False)
     ran_code_before: bool = False
+    tainted: bool = False
     stored: bool = True
 
     @property

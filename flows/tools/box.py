@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from flows.code import CodeTools
@@ -22,6 +22,7 @@ from wire.errors import ApiError
 
 log = logging.getLogger("flows.tools")
 
+CONSIDERED = 16  # asked of the registry: what may not be used takes no place of what may
 LISTED_SECONDS = 60.0  # how long the list of 5003's tools is believed, for names that callers give
 CUT = "\n[… {left} more characters were cut off]"
 
@@ -98,7 +99,7 @@ class ServedTools:
     async def offered(self, question: str, allowed: Allowed) -> tuple[Tool, ...]:
         try:
             async with asyncio.timeout(self._limits.select_seconds):
-                found = await self._registry.select(question, limit=self._limits.offered, allowed=allowed.names)
+                found = await self._registry.select(question, limit=CONSIDERED, allowed=allowed.names)
         except (ApiError, TimeoutError) as error:
             if not self.away:
                 log.warning(
@@ -107,7 +108,7 @@ class ServedTools:
             self.away = True
             return ()
         self.away = False
-        return tuple(tool for tool in map(Tool.of, found) if allowed.offers(tool))
+        return tuple(tool for tool in map(Tool.of, found) if allowed.offers(tool))[: self._limits.offered]
 
     async def unknown(self, names: Collection[str]) -> list[str]:
         """Those of the names that no tool has; none while the MCP server is away and nothing is known."""
@@ -137,8 +138,10 @@ class ServedTools:
         return self._bounded(outcome)
 
     def _bounded(self, outcome: Outcome) -> Outcome:
+        """Cut within the marks that its server put around text from outside."""
         most = self._limits.result_chars
         if len(outcome.text) <= most:
             return outcome
-        left = len(outcome.text) - most
-        return Outcome(outcome.text[:most] + CUT.format(left=left), outcome.error_code, outcome.untrusted)
+        head, _, last = outcome.text.rpartition("\n")
+        kept, mark = (head, f"\n{last}") if outcome.untrusted and last.startswith("<<<") else (outcome.text, "")
+        return replace(outcome, text=kept[:most] + CUT.format(left=len(kept) - most) + mark)

@@ -11,6 +11,7 @@ from json_repair import repair_json
 
 META = "capibara6/"
 MOST_ARGUMENT_CHARS = 100_000
+MOST_MENDED_CHARS = 4000  # mending takes time that grows with the square of what is broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Tool:
         return cls(
             name=str(descriptor["name"]),
             description=str(descriptor.get("description") or ""),
-            input_schema=descriptor.get("inputSchema") or {"type": "object", "properties": {}},
+            input_schema=_schema(descriptor.get("inputSchema")),
             read_only=annotations.get("readOnlyHint") is True,
             idempotent=annotations.get("idempotentHint") is True or annotations.get("readOnlyHint") is True,
             open_world=annotations.get("openWorldHint") is not False,
@@ -93,6 +94,12 @@ class Outcome:
         return self.error_code is not None
 
 
+def _schema(told: Any) -> Mapping[str, Any]:
+    """The schema of an object; of another's server it may be anything."""
+    known = told if isinstance(told, Mapping) else {}
+    return known if isinstance(known.get("properties") or {}, Mapping) else {"type": "object", "properties": {}}
+
+
 def read_arguments(raw: str) -> dict[str, Any] | None:
     """The JSON object a model wrote, mended where small models break it (quotes, commas, fences, an open end)."""
     text = raw.strip()
@@ -103,7 +110,7 @@ def read_arguments(raw: str) -> dict[str, Any] | None:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        if "{" not in text:
+        if "{" not in text or len(text) > MOST_MENDED_CHARS:
             return None
         try:
             found = json.loads(repair_json(text))

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flows.tools.calls import Call, Example, Outcome, Tool, read_arguments
 
 _NOT_OF_A_GRAMMAR = frozenset({"title", "description", "examples", "default", "$schema", "$defs"})
 DEPTH = 8  # of a schema's parts within parts; what is deeper may be anything
+MOST_PARTS = 500  # of a schema
 MOST_EXAMPLES = 4  # of one tool: the likest to the question
 _LONGEST_STRING = 2000  # in the grammar, where a schema sets no bound: a small model may not find an end by itself
 _ASKED = {
@@ -47,29 +49,40 @@ def _form_of(tool: Tool) -> dict[str, Any]:
     schema = tool.input_schema
     shown = set(schema.get("required") or ()).union(*(example.arguments for example in tool.examples))
     properties = {name: value for name, value in (schema.get("properties") or {}).items() if name in shown}
-    return _bounded({**schema, "properties": properties}, schema.get("$defs") or {}, DEPTH)
+    return _Form(schema.get("$defs") or {}).of({**schema, "properties": properties})
 
 
-def _bounded(schema: Mapping[str, Any], definitions: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """The schema with an end to every string, its definitions in place, and no more words than a grammar needs."""
-    if depth == 0:
-        return {}
-    target = str(schema.get("$ref") or "").removeprefix("#/$defs/")
-    if target:
-        return _bounded(definitions.get(target) or {}, definitions, depth - 1)
-    bounded = {name: value for name, value in schema.items() if name not in _NOT_OF_A_GRAMMAR}
-    if bounded.get("type") == "string" and not {"enum", "const", "pattern", "format"} & bounded.keys():
-        bounded["maxLength"] = min(int(bounded.get("maxLength") or _LONGEST_STRING), _LONGEST_STRING)
-    if "properties" in bounded:
-        known = bounded["properties"]
-        bounded["properties"] = {name: _bounded(value, definitions, depth - 1) for name, value in known.items()}
-        bounded["additionalProperties"] = False
-    for name in ("anyOf", "oneOf", "allOf"):
-        if name in bounded:
-            bounded[name] = [_bounded(value, definitions, depth - 1) for value in bounded[name]]
-    if isinstance(bounded.get("items"), Mapping):
-        bounded["items"] = _bounded(bounded["items"], definitions, depth - 1)
-    return bounded
+@dataclass(slots=True)
+class _Form:
+    """A schema made into a form: an end to every string, definitions in place, no more words than a grammar needs.
+
+    Others' schemas may say anything: what is no schema, too deep or too much may be filled in with anything. left:
+    parts that may still be looked at.
+    """
+
+    definitions: Mapping[str, Any]
+    left: int = MOST_PARTS
+
+    def of(self, schema: Any, depth: int = DEPTH) -> dict[str, Any]:
+        self.left -= 1
+        if depth == 0 or self.left < 0 or not isinstance(schema, Mapping):
+            return {}
+        target = str(schema.get("$ref") or "").removeprefix("#/$defs/")
+        if target:
+            return self.of(self.definitions.get(target), depth - 1)
+        form = {name: value for name, value in schema.items() if name not in _NOT_OF_A_GRAMMAR}
+        if form.get("type") == "string" and not {"enum", "const", "pattern", "format"} & form.keys():
+            longest = form.get("maxLength")
+            form["maxLength"] = min(longest if isinstance(longest, int) else _LONGEST_STRING, _LONGEST_STRING)
+        if isinstance(form.get("properties"), Mapping):
+            form["properties"] = {name: self.of(value, depth - 1) for name, value in form["properties"].items()}
+            form["additionalProperties"] = False
+        for name in ("anyOf", "oneOf", "allOf"):
+            if isinstance(form.get(name), list):
+                form[name] = [self.of(value, depth - 1) for value in form[name]]
+        if "items" in form:
+            form["items"] = self.of(form["items"], depth - 1)
+        return form
 
 
 def messages(

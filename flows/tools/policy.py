@@ -2,7 +2,8 @@
 
 A model asks for what it read somewhere, and what it read may have been written by anyone. So the run's allowed set is
 settled by its caller before the first word: a tool with side effects must stand in it by name. Once text from outside
-has entered the run, also what reaches outside must.
+has entered the conversation (a page, code's output, a found message), also what reaches outside must; unless the user
+wrote it down, as the address of the next page.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ class Allowed:
             return tool.name in self.names
         return tool.read_only or tool.name in CONTAINED
 
-    def refuses(self, call: Call, tool: Tool | None, known: Collection[str], *, tainted: bool) -> Outcome | None:
-        """Why the call is not made, as the model reads it; None: it is. tainted: text from outside is in the run."""
+    def refuses(
+        self, call: Call, tool: Tool | None, known: Collection[str], *, tainted: bool, asked: str = ""
+    ) -> Outcome | None:
+        """Why the call is not made, as the model reads it; None: it is. tainted: text from outside is in what the model
+        has read. asked: the user's own words."""
         if tool is None:
             some = ", ".join(sorted(known)[:20]) or "none"
             return Outcome(f"There is no tool {call.name!r} here. There are: {some}.", "unknown_tool")
@@ -39,7 +43,7 @@ class Allowed:
                 f"{tool.name} acts on something, and this run is not allowed to: its caller must name it in `tools`.",
                 "tool_not_allowed",
             )
-        if tainted and tool.open_world and not named:
+        if tainted and tool.open_world and not named and not _in_words(call, asked):
             return Outcome(
                 f"{tool.name} reaches outside, and this run has read text from outside, which may have asked for it. "
                 "Its caller must name the tool in `tools`.",
@@ -52,6 +56,12 @@ class Allowed:
                 "unreadable_arguments",
             )
         return None
+
+
+def _in_words(call: Call, asked: str) -> bool:
+    """Whether everything that the call would send stands in what the user asked."""
+    values = list((call.arguments or {}).values())
+    return bool(values) and all(isinstance(value, str) and value.strip() and value in asked for value in values)
 
 
 BY_DEFAULT = Allowed()

@@ -58,7 +58,8 @@ async def run_python(asked: PythonCall, tools: CodeTools, around: Surroundings) 
         around.account.steps += [replace(step, parent_id=around.step_id) for step in work.account.steps]
     if performed.error is not None:
         raise performed.error
-    return Outcome(told(work.account), "code_error" if work.account.error is not None else None)
+    # Untrusted: what code prints may come from a file or a page.
+    return Outcome(told(work.account), "code_error" if work.account.error is not None else None, untrusted=True)
 
 
 def told(account: CodeAccount) -> str:

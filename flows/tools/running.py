@@ -28,8 +28,13 @@ class ToolRunner:
 
     turn: Turn
     steps: Steps
-    tainted: bool = False
+    tainted: bool = field(init=False)
     _numbered: int = field(default=0)
+
+    def __post_init__(self) -> None:
+        request = self.turn.request
+        # What a client brings as the result of its own tool is from outside, too.
+        self.tainted = request.tainted or any(message.role == "tool" for message in request.messages)
 
     async def run_all(self, calls: Sequence[Call], tools: Sequence[Tool]) -> list[Outcome]:
         """Their outcomes, in order. What one may do was settled before any of them ran."""
@@ -49,7 +54,7 @@ class ToolRunner:
         began = time.perf_counter()
         await self.turn.sink.put(ToolCalled(call))
         allowed = self.turn.request.tools.allowed
-        outcome = allowed.refuses(call, tool, known, tainted=tainted)
+        outcome = allowed.refuses(call, tool, known, tainted=tainted, asked=self.turn.request.question)
         try:
             if outcome is None and tool is not None:
                 outcome = await self._step(call, tool)

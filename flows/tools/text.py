@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from flows.tools.calls import Call, read_arguments
 
-_OPENINGS = ("<tool_call>", "<function_call>", "```json", "```tool_call", "[TOOL_CALLS]", "{")
-_FENCES = re.compile(r"^(?:<tool_call>|<function_call>|```json|```tool_call|\[TOOL_CALLS\])\s*|\s*(?:</tool_call>|</function_call>|```)$")  # fmt: skip # noqa: E501
+_OPEN = ("<tool_call>", "<function_call>", "```json", "```tool_call", "[TOOL_CALLS]")
+_CLOSE = ("</tool_call>", "</function_call>", "```")
+_OPENINGS = (*_OPEN, "{")
 MOST_HELD_CHARS = 20_000
 
 
@@ -63,7 +64,7 @@ def written_calls(text: str, names: Collection[str]) -> list[Call]:
     pieces = re.split(r"</tool_call>\s*(?=<tool_call>)", body) if body.startswith("<tool_call>") else [body]
     calls: list[Call] = []
     for number, piece in enumerate(pieces):
-        form = _FENCES.sub("", _FENCES.sub("", piece.strip()))
+        form = _unwrapped(piece)
         found = read_arguments(form) if form.startswith("{") else None
         name = found.get("name") if found else None
         if found is None or name not in names:
@@ -74,3 +75,10 @@ def written_calls(text: str, names: Collection[str]) -> list[Call]:
         written = arguments if isinstance(arguments, dict) else None
         calls.append(Call(f"call_{number}", str(name), written, json.dumps(arguments, ensure_ascii=False)))
     return calls
+
+
+def _unwrapped(piece: str) -> str:
+    form = piece.strip()
+    opening = next((one for one in _OPEN if form.startswith(one)), "")
+    closing = next((one for one in _CLOSE if form.endswith(one)), "")
+    return form.removeprefix(opening).removesuffix(closing).strip()

@@ -35,7 +35,7 @@ class Place:
 
     earlier: what was said before, oldest first; summary: of what was said before that. question: what is to be
     answered; kept: whether it is new, and written with the run. replaces: the answer whose place the new one takes.
-    ran_code: whether code ran in the conversation before.
+    ran_code: whether code ran in the conversation before. untrusted: whether text from outside was read in it.
     """
 
     conversation_id: uuid.UUID
@@ -46,6 +46,7 @@ class Place:
     kept: bool = True
     replaces: uuid.UUID | None = None
     ran_code: bool = False
+    untrusted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,15 @@ async def asked_place(parts: Parts, asked: ChatRequest) -> Place:
     owner = current().principal.name
     stored = await parts.turns.history(asked.conversation_id, owner, settings.history_messages)
     earlier = earlier_messages(asked, stored.messages)
-    return Place(asked.conversation_id, False, stored.summary, earlier, question, ran_code=ran_code(stored))
+    return Place(
+        asked.conversation_id,
+        False,
+        stored.summary,
+        earlier,
+        question,
+        ran_code=ran_code(stored),
+        untrusted=stored.untrusted,
+    )
 
 
 def ran_code(stored: History) -> bool:
@@ -152,6 +161,7 @@ async def last_answer(
         kept=False,
         replaces=replaced.id if replaced else None,
         ran_code=ran_code(stored),
+        untrusted=stored.untrusted,
     )
 
 
@@ -179,6 +189,7 @@ def begin_turn(parts: Parts, wish: Wish, place: Place, *, streaming: bool, queue
         summary=place.summary,
         tools=wish.tools,
         ran_code_before=place.ran_code,
+        tainted=place.untrusted,
         stored=wish.stored,
     )
     written = place.question if place.kept and wish.stored else ()

@@ -44,7 +44,7 @@ PARTS = (
 
 # What a benchmark needs beside the product: peers to measure against.
 BENCH_ENVIRONMENTS = {"proxy": ("bench",)}
-BENCH_RUNS_IN = {"sandbox": "sandbox"}  # others in `models`
+BENCH_RUNS_IN = {"chat": "services", "sandbox": "sandbox"}  # others in `models`
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,12 @@ class Typed:
 
 
 MYPY = (
-    Typed("services", ("stack", "wire", "db", "flows", "services_node")),
-    Typed("models", ("stack", "wire", "models_node", "bench"), apart="^(models_node/sandbox/|bench/sandbox)"),
+    Typed("services", ("stack", "wire", "db", "flows", "services_node"), ("bench.chat",)),
+    Typed(
+        "models",
+        ("stack", "wire", "models_node", "bench"),
+        apart="^(models_node/sandbox/|bench/(sandbox|chat|_chat_stack|_chat_rows|_tool_calls)[.]py)",
+    ),
     Typed("sandbox", ("models_node.sandbox",), ("bench.sandbox",)),
 )
 

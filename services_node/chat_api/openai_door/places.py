@@ -140,7 +140,16 @@ def _going_on(
     )
     kept = tuple(one for one in new if one.role in {"user", "assistant"} and not one.extra)
     question = kept or (last_question([*said, *new]),)
-    place = Place(conversation_id, False, history.summary, (), question, bool(kept), ran_code=ran_code(history))
+    place = Place(
+        conversation_id,
+        False,
+        history.summary,
+        (),
+        question,
+        bool(kept),
+        ran_code=ran_code(history),
+        untrusted=history.untrusted,
+    )
     return messages, place
 
 

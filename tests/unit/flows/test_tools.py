@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from flows.tools import guided
+from flows.tools.box import ServedTools, Surroundings, ToolLimits
 from flows.tools.calls import Call, CallDeltas, Example, Outcome, Tool, read_arguments
 from flows.tools.policy import Allowed
 from flows.tools.python import PythonCall
 from flows.tools.text import HeldText, written_calls
+from wire.clients.mcp import ToolResult
+from wire.context import RequestContext
+from wire.ids import uuid7
+from wire.principals import LOCAL
+from wire.trace import TraceContext
 
 DESCRIPTOR: dict[str, Any] = {
     "name": "fetch_url",
@@ -165,3 +172,69 @@ def test_code_gets_what_its_tool_has_left() -> None:
     assert PythonCall.of({"code": "1"}, 60) == PythonCall("1", 55)
     assert PythonCall.of({"code": "1", "timeout_seconds": 900}, 60) == PythonCall("1", 55)
     assert PythonCall.of({"code": "1", "timeout_seconds": 2}, 60) == PythonCall("1", 2)
+
+
+STRANGE_SCHEMAS: list[Any] = [
+    None, [], "x", {"properties": []}, {"properties": {"a": True}, "required": ["a"]},
+    {"properties": {"a": {"type": "string", "maxLength": "x"}}, "required": ["a"]},
+    {"properties": {"a": {"anyOf": "x", "items": False}}, "required": ["a"]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("schema", STRANGE_SCHEMAS)
+def test_a_strange_schema_of_anothers_server_breaks_nothing(schema: Any) -> None:
+    assert json.dumps(guided.grammar([Tool.of({"name": "x", "inputSchema": schema})]))
+
+
+def test_a_schema_that_grows_when_it_is_written_out_is_cut() -> None:
+    many = {f"p{number}": {"$ref": "#/$defs/A"} for number in range(200)}
+    endless = {"type": "object", "properties": {"a": {"$ref": "#/$defs/A"}}, "required": ["a"],
+               "$defs": {"A": {"type": "object", "properties": many}}}  # fmt: skip
+    assert len(json.dumps(guided.grammar([Tool.of({"name": "x", "inputSchema": endless})]))) < 100_000
+
+
+@pytest.mark.parametrize("text", ["```json{" + " " * 20_000 + "x", "{" * 30_000, '{"a":' + "(" * 30_000])
+def test_hostile_text_is_told_apart_at_once(text: str) -> None:
+    began = time.process_time()
+    assert written_calls(text, {"x"}) == []
+    assert time.process_time() - began < 1, "time that grows with the square of the text"
+
+
+class Registry:
+    """`SmartRegistry` and `ToolServer`: what the test says."""
+
+    def __init__(self, *tools: dict[str, Any], text: str = "", meta: dict[str, Any] | None = None) -> None:
+        self.told, self.result = tools, ToolResult(({"type": "text", "text": text},), None, False, meta or {})
+
+    async def select(self, query: str, *, limit: int, allowed: Any) -> Any:
+        return self.told[:limit]
+
+    async def tools(self) -> Any:
+        return self.told
+
+    async def call_tool(self, name: str, arguments: Any, **rest: Any) -> ToolResult:
+        return self.result
+
+    async def close(self) -> None: ...
+
+
+def box(registry: Registry) -> ServedTools:
+    return ServedTools(registry, registry, None, ToolLimits(offered=2, select_seconds=5, result_chars=30))  # type: ignore[arg-type]
+
+
+async def test_tools_that_may_not_be_used_take_no_place_of_those_that_may() -> None:
+    reads = {"annotations": {"readOnlyHint": True}}
+    served = box(Registry(*({"name": f"acts{number}"} for number in range(5)), {"name": "reads", **reads}))
+    assert [tool.name for tool in await served.offered("hola", Allowed())] == ["reads"]
+
+
+async def test_a_cut_leaves_the_mark_at_the_end_of_text_from_outside() -> None:
+    text = "<<<untrusted content from x>>>\n" + "a" * 100 + "\n<<<end of untrusted content>>>"
+    served = box(Registry(text=text, meta={"capibara6/untrusted": True}))
+    around = Surroundings(RequestContext(uuid7(), TraceContext.new(), LOCAL), uuid7(), "en", *[None] * 5)  # type: ignore[arg-type]
+    outcome = await served.call(Call("1", "x", {}, ""), Tool.of({"name": "x"}), around)
+    assert outcome.untrusted and outcome.text.endswith("\n<<<end of untrusted content>>>") and "cut off" in outcome.text
+
+
+async def test_names_that_no_tool_has_are_found() -> None:
+    assert await box(Registry({"name": "a"})).unknown({"a", "b"}) == ["b"]
