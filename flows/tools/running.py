@@ -97,7 +97,7 @@ class ToolRunner:
                     outcome = await self.steps.run(
                         f"tool {tool.name}",
                         effect,
-                        timeout_seconds=tool.timeout_seconds + MARGIN_SECONDS,
+                        timeout_seconds=tool.timeout_seconds + min(MARGIN_SECONDS, tool.timeout_seconds),
                         retries=retries_of(tool),
                     )
                 if outcome.error_code is not None:
