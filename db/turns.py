@@ -111,7 +111,8 @@ SELECT 1 FROM runs WHERE id = :id AND CASE
 """).bindparams(bindparam("id", type_=Uuid()), bindparam("message_id", type_=Uuid()))
 
 # One row for the conversation itself, so that an empty one is told from one that is not there. A summary that covers
-# the message before which the turn goes on is not used: what it sums up is about to be said anew.
+# the message before which the turn goes on is not used: what it sums up is about to be said anew. What a model is told
+# to be (system) is neither summed up nor counted.
 HISTORY = (
     text("""
 SELECT conversations.id AS conversation_id, known.summary, EXISTS (
@@ -121,10 +122,13 @@ FROM conversations CROSS JOIN LATERAL (
     SELECT CASE WHEN summary_until < :before THEN summary END AS summary,
         CASE WHEN summary_until < :before THEN summary_until ELSE 0 END AS until
 ) AS known LEFT JOIN LATERAL (
-    SELECT id, role, content, model, complete, run_id, created_at, position, tool_calls FROM messages
-    WHERE conversation_id = conversations.id AND position < :before
-        AND (position > known.until OR role = 'system')  -- what a model is told to be is never summed up
-    ORDER BY role = 'system' DESC, position DESC LIMIT :most
+    (SELECT id, role, content, model, complete, run_id, created_at, position, tool_calls FROM messages
+    WHERE conversation_id = conversations.id AND position < :before AND role = 'system'
+    ORDER BY position DESC LIMIT 8)
+    UNION ALL
+    (SELECT id, role, content, model, complete, run_id, created_at, position, tool_calls FROM messages
+    WHERE conversation_id = conversations.id AND position < :before AND role <> 'system' AND position > known.until
+    ORDER BY position DESC LIMIT :most)
 ) AS newest ON true
 WHERE conversations.id = :conversation_id AND conversations.owner = :owner
 ORDER BY newest.position
