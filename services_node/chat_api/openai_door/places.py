@@ -22,6 +22,7 @@ from services_node.chat_api.openai_door.reading import (
     check_results,
     completion_options,
     last_question,
+    leaving_nothing,
     model_asked,
     read_messages,
     refused,
@@ -43,6 +44,7 @@ async def begin_completion(
     """Begins the turn of a chat completion. conversation: the header that names one. Raises ApiError."""
     messages = read_messages(asked.messages, parts.settings.max_message_chars)
     tools = tools_asked(asked.tools, asked.tool_choice, asked.parallel_tool_calls, asked.metadata)
+    tools = leaving_nothing(tools) if asked.store is False else tools
     wish = Wish(model_asked(asked.model), messages, completion_options(asked), tools, asked.store is not False)
     parts.conductor.admit("chat")
     await check_tools(parts, tools)
@@ -97,6 +99,7 @@ async def begin_response(parts: Parts, asked: ResponseRequest, *, streaming: boo
         detail = "The input's last item must be a message of the user's, or the output of a call."
         raise refused(detail, "input", "last_message_not_user")
     tools = tools_asked(asked.tools, asked.tool_choice, asked.parallel_tool_calls, asked.metadata)
+    tools = leaving_nothing(tools) if asked.store is False else tools
     options = response_options(asked)
     parts.conductor.admit("chat")
     await check_tools(parts, tools)
