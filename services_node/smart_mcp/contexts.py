@@ -6,26 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from services_node.smart_mcp.patterns import any_of
 from services_node.smart_mcp.question import Question
 from services_node.smart_mcp.selection import looked_at
 from services_node.smart_mcp.signals import SURE, signals
 from services_node.smart_mcp.words import folded, stems
+from wire.dates import MONTHS, WEEKDAYS
+from wire.language import Language, language_of
 
-Language = Literal["es", "en"]
-
-_WEEKDAYS = {
-    "es": ("lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"),
-    "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
-}
-_MONTHS = {
-    "es": ("enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "octubre",
-           "noviembre", "diciembre"),
-    "en": ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-           "November", "December"),
-}  # fmt: skip
 _VERIFIED = {"es": "DATOS VERIFICADOS", "en": "VERIFIED FACTS"}
 _DATE = {"es": "FECHA ACTUAL", "en": "CURRENT DATE"}
 _SUM = {"es": "CÁLCULO", "en": "CALCULATION"}
@@ -103,7 +93,7 @@ def needs(query: str, documents: Sequence[ContextDocument], most: int = 3) -> Ne
     ]
     expression = _EXPRESSION.search(query) if shown.get("arithmetic") == SURE else None
     return Needs(
-        language=language_of(text),
+        language=language_of(query, "es"),  # the team's first language
         documents=tuple(chosen[:most]),
         date=shown.get("clock") == SURE,
         expression=expression[0].strip() if expression else None,
@@ -124,22 +114,8 @@ def augmented(query: str, needed: Needs, now: datetime, result: str | None) -> t
 
 
 def date_told(now: datetime, language: Language) -> str:
-    weekday, month = _WEEKDAYS[language][now.weekday()], _MONTHS[language][now.month - 1]
+    weekday, month = WEEKDAYS[language][now.weekday()], MONTHS[language][now.month - 1]
     zone = now.strftime("%Z")
     if language == "es":
         return f"Hoy es {weekday}, {now.day} de {month} de {now.year}; son las {now:%H:%M} ({zone})."
     return f"Today is {weekday}, {now.day} {month} {now.year}; the time is {now:%H:%M} ({zone})."
-
-
-_SPANISH = re.compile(
-    r"\b(?:el|los?|las?|que|de|en|es|una?|por|para|con|como|cual|cuando|donde|quien|hoy|mi|tu|se|son|dime)\b"
-)
-_ENGLISH = re.compile(
-    r"\b(?:the|is|are|what|how|who|when|where|which|of|in|to|and|for|with|my|your|do|does|an?|it|today|me|tell)\b"
-)
-
-
-def language_of(text: str) -> Language:
-    """Spanish unless the common words are English: the team's first language. text: folded."""
-    spanish, english = len(_SPANISH.findall(text)), len(_ENGLISH.findall(text))
-    return "en" if english > spanish and "¿" not in text else "es"

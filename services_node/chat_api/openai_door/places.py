@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from db.records import History, RunRecord
-from flows.tools.policy import RUN_PYTHON
 from flows.turn import CLIENT_CALLS, ChatMessage
 from services_node.chat_api.asking import alternating, prompt
-from services_node.chat_api.beginning import Place, Wish, begin_turn, check_tools
+from services_node.chat_api.beginning import Place, Wish, begin_turn, check_tools, ran_code
 from services_node.chat_api.openai_door.items import last_answered, read_items
 from services_node.chat_api.openai_door.names import no_response, read_call, read_conversation, response_id, run_of
 from services_node.chat_api.openai_door.reading import (
@@ -86,10 +85,6 @@ async def _run_of_call(parts: Parts, call_id: str) -> RunRecord | None:
 
 async def _history(parts: Parts, conversation_id: uuid.UUID) -> History:
     return await parts.turns.history(conversation_id, owner(), parts.settings.history_messages)
-
-
-def ran_code(history: History) -> bool:
-    return any(call.name == RUN_PYTHON for message in history.messages for call in message.tool_calls)
 
 
 async def begin_response(parts: Parts, asked: ResponseRequest, *, streaming: bool) -> ActiveTurn:

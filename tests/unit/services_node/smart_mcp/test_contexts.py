@@ -7,8 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from services_node.smart_mcp.contexts import ContextDocument, augmented, date_told, language_of, needs
-from services_node.smart_mcp.words import folded
+from services_node.smart_mcp.contexts import ContextDocument, augmented, date_told, needs
 
 DOCUMENTS = [
     ContextDocument.of({"id": id_, "name": name}, {"content": text}, 1_000)
@@ -62,4 +61,4 @@ def test_fields_are_told_as_lines_and_cut() -> None:
 
 def test_language_is_spanish_unless_the_words_are_english() -> None:
     texts = {"¿Qué hora es?": "es", "What time is it?": "en", "12*3": "es", "dime la hora in London": "es"}
-    assert {text: language_of(folded(text)) for text in texts} == texts
+    assert {text: needs(text, DOCUMENTS).language for text in texts} == texts
