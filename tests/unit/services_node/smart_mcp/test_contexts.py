@@ -10,12 +10,13 @@ import pytest
 from services_node.smart_mcp.contexts import ContextDocument, augmented, date_told, needs
 
 DOCUMENTS = [
-    ContextDocument.of({"id": id_, "name": name}, {"content": text}, 1_000)
-    for id_, name, text in (
-        ("company_info", "Información de la Empresa", "Anachroni s.coop"),
-        ("technical_specs", "Especificaciones Técnicas", "Axion"),
-        ("current_date", "Fecha y Hora Actual", "2025-10-09"),
-        ("holiday_rules", "Normas de vacaciones", "22 días"),
+    ContextDocument.of({"id": id_, "name": name, "keywords": keywords}, {"content": text}, 1_000)
+    for id_, name, text, keywords in (
+        ("company_info", "Información de la Empresa", "Anachroni s.coop", ["quién eres", "who made you", "capibara6"]),
+        ("technical_specs", "Especificaciones Técnicas", "Axion", ["hardware"]),
+        ("current_date", "Fecha y Hora Actual", "2025-10-09", ["qué día", "hoy"]),
+        ("holiday_rules", "Normas de vacaciones", "22 días", []),
+        ("boats", "Barcos", "Dos", ["el remolcador"]),
     )
 ]
 NOW = datetime(2026, 11, 5, 9, 7, tzinfo=ZoneInfo("Europe/Madrid"))
@@ -28,6 +29,7 @@ NOW = datetime(2026, 11, 5, 9, 7, tzinfo=ZoneInfo("Europe/Madrid"))
         ("Who made you?", ["company_info"]),
         ("¿En qué hardware funciona Capibara6?", ["company_info", "technical_specs"]),
         ("¿Cuáles son las normas de vacaciones?", ["holiday_rules"]),
+        ("¿Dónde amarra el remolcador?", ["boats"]),
         ("¿Quién escribió el Quijote?", []),
         ("¿Qué día es hoy?", []),
         ("hola", []),
