@@ -122,8 +122,9 @@ FROM conversations CROSS JOIN LATERAL (
         CASE WHEN summary_until < :before THEN summary_until ELSE 0 END AS until
 ) AS known LEFT JOIN LATERAL (
     SELECT id, role, content, model, complete, run_id, created_at, position, tool_calls FROM messages
-    WHERE conversation_id = conversations.id AND position > known.until AND position < :before
-    ORDER BY position DESC LIMIT :most
+    WHERE conversation_id = conversations.id AND position < :before
+        AND (position > known.until OR role = 'system')  -- what a model is told to be is never summed up
+    ORDER BY role = 'system' DESC, position DESC LIMIT :most
 ) AS newest ON true
 WHERE conversations.id = :conversation_id AND conversations.owner = :owner
 ORDER BY newest.position

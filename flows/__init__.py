@@ -1,6 +1,6 @@
 """What a request does, step by step: one coroutine a kind of work, which a Prefect flow wraps.
 
-Lives here: the chat turn (`chat`, with `model_call`, `window`, `prompting` and `tools`; its values in `turn`), its
+Lives here: the chat turn (`chat`, with `context`, `model_call`, `prompting` and `tools`; its values in `turn`), its
 summaries (`summary`), a run of code (`code`, `sandboxes`) and a batch of them (`code_batch`), the one owner that each
 run has (`conduct`), the steps it takes (`steps`), the Prefect flows around them (`flow_runs`), the thread that runs
 those beside the API (`runner`, `link`), keeping Prefect and our rows in step (`reconcile`), files (`file_store`), and

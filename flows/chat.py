@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from db.records import FinishedRun, NewRun, RunStatus, StepRecord
+from flows.context import ContextWindow, head_of
 from flows.errors import calls_no_tools, turn_timeout
 from flows.model_call import TOOL_CHOICE, Ask, Said, call_model
 from flows.prompting import with_results
@@ -21,10 +22,9 @@ from flows.steps import Steps
 from flows.tools import guided
 from flows.tools.box import Toolbox
 from flows.tools.calls import Call, Outcome, Tool
-from flows.tools.running import ToolRunner
+from flows.tools.running import REFUSED_FORM, ToolRunner
 from flows.turn import (
     CLIENT_CALLS,
-    ChatMessage,
     Models,
     SystemPrompts,
     Transcript,
@@ -33,7 +33,7 @@ from flows.turn import (
     TurnLimits,
     TurnRequest,
 )
-from flows.window import beginning_with_the_user, newest_that_fit, surely_fits
+from flows.window import Message
 from flows.work import Performed, Sink, Span
 from wire.clients.models import Route
 from wire.context import outgoing_headers
@@ -54,11 +54,12 @@ async def converse(turn: Turn, steps: Steps) -> Performed:
 
 @dataclass(slots=True)
 class _Plan:
-    """Who answers, with which tools. messages: what it reads, OpenAI's form, within its context."""
+    """Who answers, with which tools. messages: what there is to read, OpenAI's form; window: what of it is read."""
 
     route: Route
     tools: tuple[Tool, ...]
-    messages: tuple[Mapping[str, Any], ...]
+    messages: tuple[Message, ...]
+    window: ContextWindow
 
 
 @dataclass(slots=True)
@@ -72,13 +73,15 @@ class _Assistant:
 
     async def answer(self) -> None:
         plan = await self._planned()
-        client = self.turn.request.tools.client
-        if not plan.tools and not client:
-            await self._say(plan, plan.messages)
-        elif plan.route.tool_calls == "guided" and not client:
+        client, asked = self.turn.request.tools.client, self.turn.request.messages[-1].role == "user"
+        if plan.route.tool_calls == "guided" and client and self._forced():
+            await self._guided_for_the_client(plan)
+        elif plan.route.tool_calls == "guided" and plan.tools and asked:
             await self._guided(plan)
-        else:
+        elif plan.tools or client:
             await self._native(plan)
+        else:
+            await self._say(plan, await plan.window.fitted(plan.messages))
 
     async def _planned(self) -> _Plan:
         """The model and the tools are chosen side by side."""
@@ -94,7 +97,8 @@ class _Assistant:
         if request.tools.client and not route.tool_calls:
             raise calls_no_tools(route.model)
         turn.transcript.route, turn.transcript.context_tokens = route.reason, route.context_tokens
-        return _Plan(route, tools if route.tool_calls else (), await self._within_context(route))
+        messages = tuple(message.openai() for message in [*head_of(turn, route), *request.messages])
+        return _Plan(route, tools if route.tool_calls else (), messages, ContextWindow.of(turn, route))
 
     async def _offered(self) -> tuple[Tool, ...]:
         wanted = self.turn.request.tools
@@ -102,38 +106,20 @@ class _Assistant:
             return ()
         return await self.turn.toolbox.offered(self.turn.request.question, wanted.allowed)
 
-    async def _within_context(self, route: Route) -> tuple[Mapping[str, Any], ...]:
-        """Everything new, and the newest of what was said before that fits; the system's words first."""
-        turn, request = self.turn, self.turn.request
-        messages = tuple(message.openai() for message in [*self._head(route), *request.messages])
-        if not route.context_tokens:
-            return messages
-        answer = int(request.options.get("max_tokens") or turn.limits.answer_tokens)
-        room = route.context_tokens - min(answer, route.context_tokens // 2)
-        if surely_fits(messages, room):
-            return messages
-        texts = [str(message.get("content") or "") for message in messages]
-        counts = await turn.models.count_tokens(route.model, texts, outgoing_headers(request.context))
-        kept = newest_that_fit(messages, counts, room)
-        turn.transcript.dropped = len(messages) - len(kept)
-        return kept
-
-    def _head(self, route: Route) -> list[ChatMessage]:
-        """The system message: the client's own, or ours for this model; and what was said longer ago, in short."""
-        request = self.turn.request
-        own = request.messages[0].role == "system"
-        said = "" if own else self.turn.prompts.system(route.model, request.locale, small=route.tool_calls == "guided")
-        return [ChatMessage("system", text)] if (text := with_summary(said, request)) else []
+    def _forced(self) -> bool:
+        """Whether the client wants a call of its own tools, whatever the model thinks."""
+        choice = self.turn.request.tools.options.get("tool_choice")
+        return choice == "required" or isinstance(choice, Mapping)
 
     async def _say(
         self,
         plan: _Plan,
-        messages: Sequence[Mapping[str, Any]],
+        messages: Sequence[Message],
         *,
         options: Mapping[str, Any] | None = None,
         later: bool = False,
     ) -> Said:
-        ask = Ask(plan.route.model, joined_head(messages), options=options or {}, later=later)
+        ask = Ask(plan.route.model, tuple(messages), options=options or {}, later=later)
         return await call_model(self.turn, self.steps, ask)
 
     async def _native(self, plan: _Plan) -> None:
@@ -143,34 +129,40 @@ class _Assistant:
         ours = tuple(tool for tool in plan.tools if tool.name not in wanted.client_names)
         offered = (*(tool.openai() for tool in ours), *wanted.client)
         names = frozenset(tool.name for tool in ours) | wanted.client_names
-        messages = list(joined_head(plan.messages))
+        messages = list(await plan.window.fitted(plan.messages, offered))
         for round_ in range(limits.tool_rounds + 1):
             last = round_ == limits.tool_rounds  # without tools, it has to answer
             ask = Ask(
                 plan.route.model,
                 tuple(messages),
                 tools=() if last else offered,
-                names=frozenset() if last else names,
+                names=names,
                 options={} if last else wanted.options,
                 later=round_ > 0,
             )
             said = await call_model(self.turn, self.steps, ask)
-            if not said.calls:
+            if last:
+                await self.runner.note_too_many(said.calls)
+            if last or not said.calls:
                 return
             theirs = [call for call in said.calls if call.name in wanted.client_names]
             if theirs:  # the client runs its own, and comes back with the results
                 await self._hand_over(theirs, said.text, messages)
                 return
             outcomes = await self.runner.run_all(said.calls, ours)
-            messages.append(
-                {"role": "assistant", "content": said.text or None, "tool_calls": [one.openai() for one in said.calls]}
-            )
-            messages += [
-                {"role": "tool", "tool_call_id": call.id, "content": outcome.text}
-                for call, outcome in zip(said.calls, outcomes, strict=True)
+            asking = {
+                "role": "assistant",
+                "content": said.text or None,
+                "tool_calls": [one.openai() for one in said.calls],
+            }
+            texts = await plan.window.results([outcome.text for outcome in outcomes], [*messages, asking])
+            results = [
+                {"role": "tool", "tool_call_id": call.id, "content": text}
+                for call, text in zip(said.calls, texts, strict=True)
             ]
+            messages = list(await plan.window.fitted([*messages, asking, *results], offered))
 
-    async def _hand_over(self, calls: list[Call], text: str, messages: Sequence[Mapping[str, Any]]) -> None:
+    async def _hand_over(self, calls: list[Call], text: str, messages: Sequence[Message]) -> None:
         """Ends the turn with calls that the client makes. What they follow from since the question is kept in a step:
         a conversation holds none of it, and whoever goes on with it needs all."""
         transcript = self.turn.transcript
@@ -186,35 +178,69 @@ class _Assistant:
         request, results = self.turn.request, list[tuple[Call, Outcome]]()
         self.turn.on_first_output()  # its flow run may stand before the call is written
         for round_ in range(self.turn.limits.tool_rounds):
-            call = await self._chosen(plan, results, later=round_ > 0)
-            if call is None or (results and call.arguments == results[-1][0].arguments):
-                break  # what failed as it stands fails again
+            call = await self._chosen(plan, plan.tools, results, later=round_ > 0)
+            if call is None or not self._is_worth_trying(call, results):
+                break
             outcome = (await self.runner.run_all([call], plan.tools))[0]
             results.append((call, outcome))
             if not outcome.failed or outcome.error_code == "tool_not_allowed":
                 break
-        *before, newest = plan.messages
-        if results and newest["role"] == "user":
-            told = with_results(str(newest["content"]), results[-1], request.locale)
-            newest = {**newest, "content": told}
-        short = short_answer(request.options) if results else {}
-        await self._say(plan, [*before, newest], options=short, later=bool(results))
+        if not results and request.tools.client:
+            await self._native(_Plan(plan.route, (), plan.messages, plan.window))
+            return
+        messages, short = plan.messages, dict[str, Any]()
+        if results:
+            *before, newest = plan.messages
+            call, outcome = results[-1]
+            [text] = await plan.window.results([outcome.text], plan.messages)
+            told = with_results(str(newest["content"]), (call, replace(outcome, text=text)), request.locale)
+            messages, short = (*before, {**newest, "content": told}), short_answer(request.options)
+        await self._say(plan, await plan.window.fitted(messages), options=short, later=bool(results))
+        if "max_tokens" in short and self.turn.transcript.finish_reason == "length":
+            self.turn.transcript.finish_reason = "stop"  # the limit was ours, not the client's
 
-    async def _chosen(self, plan: _Plan, failures: list[tuple[Call, Outcome]], *, later: bool) -> Call | None:
+    def _is_worth_trying(self, call: Call, failed: Sequence[tuple[Call, Outcome]]) -> bool:
+        """What failed as it stands fails again; what has nothing of the question was copied from an example."""
+        if not failed:
+            return True
+        again = any((call.name, call.arguments) == (one.name, one.arguments) for one, _ in failed)
+        return not again and guided.is_grounded(call, self.turn.request.question)
+
+    async def _guided_for_the_client(self, plan: _Plan) -> None:
+        """A small model fills in a call of one of the client's tools, which the client insists on."""
+        wanted = self.turn.request.tools
+        choice = wanted.options.get("tool_choice")
+        name = choice["function"]["name"] if isinstance(choice, Mapping) else None
+        tools = [of_openai(function) for function in wanted.client]
+        call = await self._chosen(plan, [tool for tool in tools if name in (None, tool.name)], [], later=False)
+        if call is None:
+            await self._say(plan, await plan.window.fitted(plan.messages), later=True)
+        else:
+            await self._hand_over([call], "", plan.messages)
+
+    async def _chosen(
+        self, plan: _Plan, tools: Sequence[Tool], failures: list[tuple[Call, Outcome]], *, later: bool
+    ) -> Call | None:
         """The call the model writes; None, and noted, where it writes none."""
         request = self.turn.request
-        told = guided.messages(plan.tools, request.question, request.locale, failures)
+        told = guided.messages(tools, request.question, request.locale, failures)
         options = {
-            "response_format": guided.grammar(plan.tools),
+            "response_format": guided.grammar(tools),
             "temperature": 0,
             "max_tokens": self.turn.limits.tool_call_tokens,
             "stop": None,
         }
         ask = Ask(plan.route.model, tuple(told), options=options, name=TOOL_CHOICE, shown=False, later=later)
-        said = await call_model(self.turn, self.steps, ask)
-        call = guided.read(said.text, f"call_{len(failures)}", plan.tools)
+        try:
+            said = await call_model(self.turn, self.steps, ask)
+        except ApiError as error:
+            if error.status not in {400, 422}:
+                raise
+            await self.runner.note_none(error.detail, tools, REFUSED_FORM)  # a schema that its engine does not take
+            return None
+        call = guided.read(said.text, f"call_{len(failures)}", tools)
         if call is None:
-            await self.runner.note_unreadable(said.text, plan.tools)
+            await self.runner.note_none(said.text, tools)
         return call
 
 
@@ -234,24 +260,20 @@ def without_words(step: StepRecord) -> StepRecord:
 
 
 def short_answer(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a small model answers from a result: it says it in its first lines, and then often again and again."""
+    """Where a small model answers from a result: it says it in its first lines, and then often again and again. Not
+    where a form is asked for, which such an end would break."""
+    if "response_format" in options:
+        return {}
     limits = {"max_tokens": SHORT_ANSWER_TOKENS, "stop": ["\n\n"]}
     return {name: value for name, value in limits.items() if options.get(name) is None}
 
 
-def with_summary(system: str, request: TurnRequest) -> str:
-    words = {"es": "Resumen de lo dicho antes:", "en": "Summary of what was said before:"}
-    summary = f"{words[request.locale]} {request.summary}" if request.summary else ""
-    return "\n\n".join(part for part in (system, summary) if part)
-
-
-def joined_head(messages: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    """One system message at the head: chat templates know no second one."""
-    system = [message for message in messages if message["role"] == "system"]
-    rest = beginning_with_the_user(tuple(message for message in messages if message["role"] != "system"))
-    if len(system) < 2:
-        return (*system, *rest)
-    return ({"role": "system", "content": "\n\n".join(str(one["content"]) for one in system)}, *rest)
+def of_openai(function: Mapping[str, Any]) -> Tool:
+    """A client's own tool, as ours are described."""
+    told = function["function"]
+    return Tool.of(
+        {"name": told["name"], "description": told.get("description"), "inputSchema": told.get("parameters")}
+    )
 
 
 class ChatWork:

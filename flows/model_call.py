@@ -40,10 +40,11 @@ class Ask:
 
 @dataclass(slots=True)
 class Said:
-    """What the model said: text (shown or not), calls."""
+    """What the model said: text (shown or not), calls; cut_off: it came to its limit."""
 
     pieces: list[str] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
+    cut_off: bool = False
 
     @property
     def text(self) -> str:
@@ -70,6 +71,7 @@ async def call_model(turn: Turn, steps: Steps, ask: Ask) -> Said:
                 shorter = newer_half(messages)
                 if shorter is None:
                     raise message_too_long(error.detail) from error
+                turn.transcript.dropped += len(messages) - len(shorter)
                 messages, name = shorter, MODEL_CALL_SHORTER
             elif worth_retrying(error) and not retried:
                 name, retried = MODEL_CALL_RETRY, True
@@ -116,12 +118,12 @@ async def _listen(turn: Turn, ask: Ask, attempt: _Attempt) -> None:
         await turn.sink.put(Started(transcript.model or "", transcript.route or ""))
         async for chunk in stream.chunks:
             _note_waits(transcript, note, stream.queue_ms, stream.load_ms)
-            text = _take(chunk, turn, deltas, note, shown=ask.shown)
+            text = _take(chunk, turn, deltas, attempt, shown=ask.shown)
             shown = held.take(text) if held is not None and text else text
             if shown:
                 note.detail.setdefault("first_token_ms", round(transcript.elapsed_ms() - began, 1))
                 await _tell(turn, ask, said, shown)
-    said.calls = deltas.calls()
+    said.calls = deltas.calls(cut_off=said.cut_off)
     if held is not None:
         rest, written = held.rest()
         said.calls = said.calls or written
@@ -130,10 +132,12 @@ async def _listen(turn: Turn, ask: Ask, attempt: _Attempt) -> None:
 
 
 async def _tell(turn: Turn, ask: Ask, said: Said, text: str) -> None:
+    transcript = turn.transcript
+    if ask.shown and not said.pieces and transcript.said and not transcript.said[-1].endswith("\n"):
+        text = "\n\n" + text  # what a later call says is another paragraph
     said.pieces.append(text)
     if not ask.shown:
         return
-    transcript = turn.transcript
     if not transcript.said:
         transcript.first_token_ms = transcript.elapsed_ms()
         turn.on_first_output()
@@ -156,9 +160,9 @@ def _note_waits(transcript: Any, note: StepNote, queue_ms: float | None, load_ms
             setattr(transcript, name, (getattr(transcript, name) or 0.0) + value - (before or 0.0))
 
 
-def _take(chunk: Mapping[str, Any], turn: Turn, deltas: CallDeltas, note: StepNote, *, shown: bool) -> str:
+def _take(chunk: Mapping[str, Any], turn: Turn, deltas: CallDeltas, attempt: _Attempt, *, shown: bool) -> str:
     """The text of an OpenAI chunk; what else it says goes where it belongs."""
-    transcript = turn.transcript
+    transcript, note = turn.transcript, attempt.note
     transcript.model = transcript.model or chunk.get("model")
     usage = chunk.get("usage")
     if usage:
@@ -168,8 +172,10 @@ def _take(chunk: Mapping[str, Any], turn: Turn, deltas: CallDeltas, note: StepNo
     text = ""
     for choice in chunk.get("choices") or ():
         delta = choice.get("delta") or {}
-        if shown and choice.get("finish_reason"):
-            transcript.finish_reason = choice["finish_reason"]
+        reason = choice.get("finish_reason")
+        attempt.said.cut_off = attempt.said.cut_off or reason == "length"
+        if shown and reason:
+            transcript.finish_reason = reason
         deltas.add(delta.get("tool_calls") or ())
         text += delta.get("content") or ""
     return text

@@ -255,6 +255,7 @@ class E2BSandboxes:
         self._at_work: set[uuid.UUID] = set()
         self._giving_way: set[str] = set()  # being ended for another: not to be found again
         self._discarding: set[asyncio.Task[Any]] = set()
+        self._unwanted: dict[uuid.UUID | None, asyncio.Task[Any]] = {}  # the last of a conversation, while it ends
 
     @property
     def _told(self) -> dict[str, Any]:
@@ -268,6 +269,8 @@ class E2BSandboxes:
         with told():
             if conversation_id is None:
                 return Opened(await self._create(wanted, lifetime), fresh=True)
+            if (ending := self._unwanted.get(conversation_id)) is not None:
+                await asyncio.wait({ending})  # it would be found
             found = await self._kept(conversation_id, lifetime) or await self._found(wanted, lifetime)
             sandbox = found or await self._create(wanted, lifetime)
             self._known[conversation_id] = sandbox
@@ -285,10 +288,11 @@ class E2BSandboxes:
     def discard(self, sandbox: Sandbox) -> None:
         self._later(self._kill(sandbox.id))
 
-    def _later(self, work: Coroutine[Any, Any, Any]) -> None:
+    def _later(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
         self._discarding.add(task)
         task.add_done_callback(self._discarding.discard)
+        return task
 
     def close_conversation(self, owner: str, conversation_id: uuid.UUID) -> None:
         """Ends the conversation's sandbox, if there is one. Returns at once; what fails, its timeout does."""
@@ -339,12 +343,30 @@ class E2BSandboxes:
     async def _create(self, wanted: Wanted, lifetime: int) -> E2BSandbox:
         metadata = self._metadata(wanted.owner, wanted.conversation_id) | {"run_id": str(wanted.run_id)}
         try:
-            made = await AsyncSandbox.create(timeout=lifetime, metadata=metadata, **self._told)
+            made = await self._made(wanted.conversation_id, lifetime, metadata)
         except (ServiceBusyException, RateLimitException) as error:
             if UNAVAILABLE in str(error) or not await self._end_idle():
                 raise
-            made = await AsyncSandbox.create(timeout=lifetime, metadata=metadata, **self._told)
+            made = await self._made(wanted.conversation_id, lifetime, metadata)
         return E2BSandbox(_Carrying.of(made, self._options))
+
+    async def _made(self, conversation_id: uuid.UUID | None, lifetime: int, metadata: dict[str, str]) -> AsyncSandbox:
+        """The service makes it to the end whoever has left: one that nobody waits for any more ends when it comes."""
+        making = asyncio.create_task(AsyncSandbox.create(timeout=lifetime, metadata=metadata, **self._told))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            ending = self._unwanted[conversation_id] = self._later(self._end_unwanted(making))
+            ending.add_done_callback(lambda _: self._no_longer(conversation_id, ending))
+            raise
+
+    async def _end_unwanted(self, making: asyncio.Task[AsyncSandbox]) -> None:
+        with suppress(Exception):  # none came
+            await self._kill((await making).sandbox_id)
+
+    def _no_longer(self, conversation_id: uuid.UUID | None, ended: asyncio.Task[Any]) -> None:
+        if self._unwanted.get(conversation_id) is ended:
+            del self._unwanted[conversation_id]
 
     async def _end_idle(self) -> bool:
         """Ends the longest idle conversation's sandbox; its owner's next reply says so. False: none is idle."""

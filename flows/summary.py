@@ -49,7 +49,8 @@ def is_due(said: Transcript, limits: SummaryLimits) -> bool:
 
 def older_part(messages: Sequence[MessageRecord], kept: int) -> Sequence[MessageRecord]:
     """What is summarised: all but the newest, and never only the question of an answer that stays."""
-    older = messages[: max(0, len(messages) - kept)]
+    said = [message for message in messages if message.role != "system"]  # what a model is told to be stays as it is
+    older = said[: max(0, len(said) - kept)]
     while older and older[-1].role != "assistant":
         older = older[:-1]
     return older

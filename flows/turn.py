@@ -164,7 +164,7 @@ class Transcript(Account):
 
     @property
     def tool_errors(self) -> int:
-        return sum(call.status != "completed" for call in self.tool_calls)
+        return sum(call.status == "failed" for call in self.tool_calls)
 
     @property
     def mark(self) -> str | None:

@@ -197,7 +197,7 @@ class Settings(BaseSettings):
     )
     chat_tool_rounds: int = Field(4, ge=1, description="Model calls of one turn that may ask for tools.")
     chat_tool_calls_at_once: int = Field(8, ge=1, description="Tool calls of one answer that are made (together).")
-    chat_tool_call_tokens: int = Field(512, ge=32, description="Tokens that a small model may write for one call.")
+    chat_tool_call_tokens: int = Field(256, ge=32, description="Tokens that a small model may write for one call.")
     chat_tool_result_chars: int = Field(8000, ge=200, description="Characters of a tool's result that a model reads.")
     chat_answer_tokens: int = Field(
         512, ge=16, description="Tokens kept free for an answer in the model's context, where a request names no limit."

@@ -72,8 +72,10 @@ class Call:
     raw: str
 
     @classmethod
-    def written(cls, call_id: str, name: str, raw: str) -> Call:
-        return cls(call_id, name, read_arguments(raw), raw[:MOST_ARGUMENT_CHARS])
+    def written(cls, call_id: str, name: str, raw: str, *, cut_off: bool = False) -> Call:
+        """cut_off: the model came to its limit while it wrote; what is not whole then is not mended."""
+        arguments = whole_arguments(raw) if cut_off else read_arguments(raw)
+        return cls(call_id, name, arguments, raw[:MOST_ARGUMENT_CHARS])
 
     def openai(self) -> dict[str, Any]:
         """As it stands in an assistant's message."""
@@ -124,6 +126,15 @@ def read_arguments(raw: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def whole_arguments(raw: str) -> dict[str, Any] | None:
+    """The JSON object, where it is one as it stands."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 @dataclass(slots=True)
 class _Growing:
     id: str = ""
@@ -152,11 +163,11 @@ class CallDeltas:
                 call.arguments.append(piece)
                 call.size += len(piece)
 
-    def calls(self) -> list[Call]:
+    def calls(self, *, cut_off: bool = False) -> list[Call]:
         """The calls, in order; one that has no name is none."""
         ordered = [self._growing[index] for index in sorted(self._growing)]
         return [
-            Call.written(one.id or f"call_{number}", one.name, "".join(one.arguments))
+            Call.written(one.id or f"call_{number}", one.name, "".join(one.arguments), cut_off=cut_off)
             for number, one in enumerate(ordered)
             if one.name
         ]

@@ -12,12 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.tools.calls import Call, Example, Outcome, Tool, read_arguments
+from flows.tools.calls import Call, Example, Outcome, Tool, whole_arguments
+from flows.tools.policy import CONTAINED
 
-_NOT_OF_A_GRAMMAR = frozenset({"title", "description", "examples", "default", "$schema", "$defs"})
+_OF_A_GRAMMAR = frozenset(
+    {
+        "type", "enum", "const", "properties", "required", "additionalProperties", "items", "anyOf", "oneOf", "allOf",
+        "minItems", "maxItems", "minLength", "maxLength", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum",
+    }
+)  # fmt: skip
 DEPTH = 8  # of a schema's parts within parts; what is deeper may be anything
 MOST_PARTS = 500  # of a schema
 MOST_EXAMPLES = 4  # of one tool: the likest to the question
+_LONGEST_REASON = 300
 _LONGEST_STRING = 2000  # in the grammar, where a schema sets no bound: a small model may not find an end by itself
 _ASKED = {
     "en": "Turn the question into one tool call, written as JSON. The tools:",
@@ -70,8 +77,8 @@ class _Form:
         target = str(schema.get("$ref") or "").removeprefix("#/$defs/")
         if target:
             return self.of(self.definitions.get(target), depth - 1)
-        form = {name: value for name, value in schema.items() if name not in _NOT_OF_A_GRAMMAR}
-        if form.get("type") == "string" and not {"enum", "const", "pattern", "format"} & form.keys():
+        form = {name: value for name, value in schema.items() if name in _OF_A_GRAMMAR}
+        if form.get("type") == "string" and not {"enum", "const"} & form.keys():
             longest = form.get("maxLength")
             form["maxLength"] = min(longest if isinstance(longest, int) else _LONGEST_STRING, _LONGEST_STRING)
         if isinstance(form.get("properties"), Mapping):
@@ -97,8 +104,25 @@ def messages(
     told.append({"role": "user", "content": question})
     for call, outcome in failures:
         told.append({"role": "assistant", "content": form(call.name, call.arguments or {})})
-        told.append({"role": "user", "content": _FAILED[locale].format(reason=outcome.text)})
+        told.append({"role": "user", "content": _FAILED[locale].format(reason=_reason(outcome))})
     return told
+
+
+def _reason(outcome: Outcome) -> str:
+    """What went wrong, without what else the tool understands: a small model would take that for the answer."""
+    return outcome.text.split(". ")[0][:_LONGEST_REASON]
+
+
+def is_grounded(call: Call, question: str) -> bool:
+    """Whether another try stays with the question: numbers that stand nowhere in it were copied from an example."""
+    if call.name in CONTAINED:
+        return True  # code has numbers of its own
+    written = _numbers(" ".join(str(value) for value in (call.arguments or {}).values()))
+    return written <= _numbers(question)
+
+
+def _numbers(text: str) -> set[str]:
+    return {number.replace(",", ".").rstrip("0").rstrip(".") or "0" for number in re.findall(r"\d+(?:[.,]\d+)*", text)}
 
 
 def form(name: str, arguments: Mapping[str, Any]) -> str:
@@ -135,7 +159,7 @@ def _parameters(tool: Tool) -> list[str]:
 
 def read(text: str, call_id: str, tools: Sequence[Tool]) -> Call | None:
     """The call a guided model wrote; None when it is none (it was cut off, or the backend knows no grammar)."""
-    found = read_arguments(text)
+    found = whole_arguments(text)
     if found is None or found.get("name") not in {tool.name for tool in tools}:
         return None
     arguments = found.get("arguments")

@@ -8,12 +8,14 @@ wrote it down, as the address of the next page.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from flows.tools.calls import Call, Outcome, Tool
 
 RUN_PYTHON = "run_python"
+_ADDRESS = re.compile(r"https?://[^\s/]+\S*$")
 CONTAINED = frozenset({RUN_PYTHON})  # it acts, but in a sandbox that is the conversation's own and reaches nothing
 
 
@@ -63,9 +65,9 @@ class Allowed:
 
 
 def _in_words(call: Call, asked: str) -> bool:
-    """Whether everything that the call would send stands in what the user asked."""
+    """Whether the call only goes to addresses that stand in what the user asked."""
     values = list((call.arguments or {}).values())
-    return bool(values) and all(isinstance(value, str) and value.strip() and value in asked for value in values)
+    return bool(values) and all(isinstance(value, str) and _ADDRESS.match(value) and value in asked for value in values)
 
 
 BY_DEFAULT = Allowed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,13 @@ from flows.turn import ToolCalled, ToolReturned, Turn
 from wire.context import enter
 from wire.errors import ApiError, DeadlineExceeded, Unavailable
 
+MARGIN_SECONDS = 2.0  # beside the tool's own limit, for its server to say itself that it is over
 RETRIES = 1  # of a tool that may be repeated, where its server was not to be reached or broke off
-UNREADABLE = "The model wrote no call that could be read."
+UNREADABLE = Outcome("The model wrote no call that could be read.", "unreadable_call")
+REFUSED_FORM = Outcome("The model's server takes no grammar for this tool.", "grammar_refused")
+TOO_MANY_ROUNDS = Outcome("The turn has had all its rounds of tools (CAPIBARA6_CHAT_TOOL_ROUNDS).", "too_many_rounds")
+
+log = logging.getLogger("flows.tools")
 
 
 @dataclass(slots=True)
@@ -43,11 +49,15 @@ class ToolRunner:
         running = [self._run(call, known.get(call.name), list(known), tainted=tainted) for call in calls]
         return list(await asyncio.gather(*running))
 
-    async def note_unreadable(self, text: str, tools: Sequence[Tool]) -> None:
+    async def note_none(self, text: str, tools: Sequence[Tool], outcome: Outcome = UNREADABLE) -> None:
         """A model that was asked for a call and wrote none: the run goes on, and says so."""
         name = tools[0].name if len(tools) == 1 else "unknown"
-        call = Call(f"call_{self._numbered}", name, None, text)
-        await self._tell(call, Outcome(UNREADABLE, "unreadable_call"), 0.0)
+        await self._tell(Call(f"call_{self._numbered}", name, None, text), outcome, 0.0)
+
+    async def note_too_many(self, calls: Sequence[Call]) -> None:
+        """Calls of a model that has had all its rounds, and wrote one instead of an answer."""
+        for call in calls:
+            await self._tell(call, TOO_MANY_ROUNDS, 0.0)
 
     async def _run(self, call: Call, tool: Tool | None, known: list[str], *, tainted: bool) -> Outcome:
         self._numbered += 1
@@ -85,12 +95,18 @@ class ToolRunner:
                     outcome = await effect()
                 else:
                     outcome = await self.steps.run(
-                        f"tool {tool.name}", effect, timeout_seconds=tool.timeout_seconds, retries=retries_of(tool)
+                        f"tool {tool.name}",
+                        effect,
+                        timeout_seconds=tool.timeout_seconds + min(MARGIN_SECONDS, tool.timeout_seconds),
+                        retries=retries_of(tool),
                     )
                 if outcome.error_code is not None:
                     note.failure = outcome.error_code, outcome.text[:500]
         except ApiError as error:
             return Outcome(f"{tool.name} failed: {error.detail}", error.code)
+        except Exception:  # a fault of ours ends neither the turn nor the calls beside it
+            log.exception("a tool failed unexpectedly", extra={"tool": tool.name})
+            return Outcome(f"{tool.name} failed unexpectedly.", "tool_failed_unexpectedly")
         return outcome
 
     async def _tell(self, call: Call, outcome: Outcome, began: float) -> None:

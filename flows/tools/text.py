@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 from flows.tools.calls import Call, read_arguments
 
@@ -63,18 +64,31 @@ def written_calls(text: str, names: Collection[str]) -> list[Call]:
     body = text.strip()
     pieces = re.split(r"</tool_call>\s*(?=<tool_call>)", body) if body.startswith("<tool_call>") else [body]
     calls: list[Call] = []
-    for number, piece in enumerate(pieces):
-        form = _unwrapped(piece)
-        found = read_arguments(form) if form.startswith("{") else None
-        name = found.get("name") if found else None
-        if found is None or name not in names:
+    for found in (one for piece in pieces for one in _objects(_unwrapped(piece))):
+        name = found.get("name")
+        if name not in names:
             return []
         arguments = found.get("arguments", found.get("parameters", {}))
         if isinstance(arguments, str):
             arguments = read_arguments(arguments)
         written = arguments if isinstance(arguments, dict) else None
-        calls.append(Call(f"call_{number}", str(name), written, json.dumps(arguments, ensure_ascii=False)))
+        calls.append(Call(f"call_{len(calls)}", str(name), written, json.dumps(arguments, ensure_ascii=False)))
     return calls
+
+
+def _objects(form: str) -> list[dict[str, Any]]:
+    """JSON objects, one after the other or in a list; a single broken one is mended. `[{}]`, of no tool, for others."""
+    found: list[Any] = []
+    decoder, at = json.JSONDecoder(), 0
+    try:
+        while at < len(form):
+            value, at = decoder.raw_decode(form, at)
+            found += value if isinstance(value, list) else [value]
+            at = len(form) - len(form[at:].lstrip(" \r\n\t,;"))
+    except (ValueError, RecursionError):
+        mended = read_arguments(form) if form.startswith("{") and not found else None
+        found = [mended]
+    return [one if isinstance(one, dict) else {} for one in found]
 
 
 def _unwrapped(piece: str) -> str:

@@ -75,8 +75,9 @@ def prompt(
 ) -> tuple[ChatMessage, ...]:
     """What the model gets: everything new, and the newest of what was said before within both limits."""
     kept: list[ChatMessage] = []
-    room = most_chars - sum(len(message.content) for message in new)
-    for message in reversed(earlier):
+    system = [message for message in earlier if message.role == "system"]  # what it was told to be stays, however long
+    room = most_chars - sum(len(message.content) for message in [*system, *new])
+    for message in reversed([message for message in earlier if message.role != "system"]):
         room -= len(message.content)
         if room < 0 or len(kept) >= most_messages:
             break
@@ -84,7 +85,7 @@ def prompt(
     kept.reverse()
     while kept and kept[0].role == "assistant":  # a window that begins with an answer: chat templates refuse it
         kept.pop(0)
-    return tuple(alternating([*kept, *new]))
+    return tuple(alternating([*system, *kept, *new]))
 
 
 def alternating(messages: Iterable[ChatMessage]) -> list[ChatMessage]:

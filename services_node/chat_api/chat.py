@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from services_node.chat_api.beginning import begin, begin_again
 from services_node.chat_api.parts import parts_of
 from services_node.chat_api.schemas import ChatRequest, RegenerateRequest
-from services_node.chat_api.telling import ActiveTurn, RunStream, told_at_once
+from services_node.chat_api.telling import ActiveTurn, RunStream, opened, told_at_once
 
 router = APIRouter(tags=["chat"])
 
@@ -48,7 +48,5 @@ async def replied(active: ActiveTurn, request: Request, *, streaming: bool) -> R
     if not streaming:
         return JSONResponse(await told_at_once(active, request.receive))
     settings = parts_of(request).settings
-    ended = await active.opened(settings.chat_header_wait_seconds)
-    if ended is not None and ended.error is not None:
-        raise ended.error
+    await opened(active, request.receive, settings.chat_header_wait_seconds)
     return RunStream(active, settings.chat_keep_alive_seconds)

@@ -12,7 +12,7 @@ from flows.code import CodeRequest, CodeWork, GivenFile
 from services_node.chat_api.code_schemas import CodeJob, CodeRunRequest, OlderCodeRequest
 from services_node.chat_api.code_telling import ActiveCode, code_event, code_reply
 from services_node.chat_api.parts import Parts, parts_of
-from services_node.chat_api.telling import RunStream, told_at_once
+from services_node.chat_api.telling import RunStream, opened, told_at_once
 from stack.settings import Settings
 from wire.context import current
 from wire.errors import TooLarge, ValidationFailed
@@ -67,9 +67,7 @@ async def execute(asked: OlderCodeRequest, request: Request) -> JSONResponse:
 async def _stream(asked: CodeRunRequest, request: Request) -> Response:
     parts = parts_of(request)
     active = await _begin(parts, asked, streaming=True)
-    ended = await active.opened(parts.settings.chat_header_wait_seconds)
-    if ended is not None and ended.error is not None:
-        raise ended.error
+    await opened(active, request.receive, parts.settings.chat_header_wait_seconds)
     return RunStream(active, parts.settings.chat_keep_alive_seconds, code_event)
 
 

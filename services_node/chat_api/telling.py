@@ -7,7 +7,8 @@ top-level `error`, `detail` or `message`: older clients take those for a failure
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -119,6 +120,33 @@ async def until_gone(receive: Receive) -> None:
         continue
 
 
+@contextmanager
+def heard_by(active: ActiveRun[Any, Any], receive: Receive) -> Iterator[None]:
+    """Cancels the run when its client goes away meanwhile, or its telling fails."""
+
+    def left(gone: asyncio.Task[None]) -> None:
+        if not gone.cancelled():
+            active.cancel("client_disconnected")
+
+    gone = asyncio.create_task(until_gone(receive))
+    gone.add_done_callback(left)
+    try:
+        yield
+    except BaseException:
+        active.cancel("client_disconnected")
+        raise
+    finally:
+        gone.cancel()
+
+
+async def opened(active: ActiveRun[Any, Any], receive: Receive, seconds: float) -> None:
+    """Waits, at most that long, until a stream can begin. Raises what ended the run before it said anything."""
+    with heard_by(active, receive):
+        ended = await active.opened(seconds)
+    if ended is not None and ended.error is not None:
+        raise ended.error
+
+
 class RunStream(Response):
     """Server-sent events of a run, each as `tell` says. A client that goes away cancels it."""
 
@@ -141,29 +169,21 @@ class RunStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         active = self._active
-        gone = asyncio.ensure_future(until_gone(receive))
-        gone.add_done_callback(lambda _: active.cancel("client_disconnected"))  # too late for a turn that has ended
-        try:
+        with heard_by(active, receive):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async for happened in active.events(self._keep_alive_seconds):
                 body = KEEP_ALIVE if happened is None else self._written(happened)
                 if body:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            gone.cancel()
 
 
 async def told_at_once(
     active: ActiveRun[Any, Any], receive: Receive, tell: Callable[[Any, Any], dict[str, Any]] = reply
 ) -> dict[str, Any]:
     """The JSON reply. Raises the run's error. A client that goes away cancels the run."""
-    gone = asyncio.ensure_future(until_gone(receive))
-    gone.add_done_callback(lambda _: active.cancel("client_disconnected"))
-    try:
+    with heard_by(active, receive):
         ended = await active.ended()
-    finally:
-        gone.cancel()
     if ended.error is not None:
         raise ended.error
     return tell(active, ended)

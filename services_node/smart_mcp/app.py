@@ -24,6 +24,7 @@ from wire.health import Readiness
 SERVICE = "smart-mcp"
 PRINCIPALS = {"frontend", "n8n", "operator", "services"}
 ACTING_FOR = {"services"}
+LAST_WORDS_SECONDS = 1.0  # for the answers of calls that a stop ends
 
 
 def create_app(settings: Settings, secrets: Secrets | None) -> FastAPI:
@@ -90,4 +91,4 @@ async def _stop(app: FastAPI) -> None:
     """At the first stop signal, before the server waits for its open streams: they end with a reason."""
     await app.state.stopping.wait()
     await app.state.forwarder.stop()
-    await app.state.endpoint.close_sessions()
+    await app.state.endpoint.close_sessions(LAST_WORDS_SECONDS)

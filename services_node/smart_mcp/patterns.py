@@ -97,6 +97,8 @@ days_from = any_of(r"\b\d+ (?:dia|seman|mes|ano|day|week|month|year)")
 run_verb = any_of(
     r"\b(?:ejecut\w+|corr(?:e|er|elo)|prueb\w+|prob(?:ar|ad)\w*|lanz\w+|comprueb\w+)\b",
     r"\b(?:run|execut\w+|test|try out|evaluate)\b",
+    r"\b(?:usa|usando|utiliza\w*) python\b",
+    r"\b(?:use|using) python to\b",
 )
 code_noun = any_of(
     r"\bcodigo\b", r"\bcode\b", r"\bscripts?\b", r"\bsnippet\b", r"\bpython\b", r"\bjavascript\b", r"\bbash\b",

@@ -21,6 +21,7 @@ from tests.e2e.stack import INSTALL_SECONDS, Stack, copy_repository
 ORDER = (
     "test_smoke.py",
     "test_assistant.py",
+    "test_assistant_cancel.py",
     "test_code.py",
     "test_other_users.py",
     "test_trouble.py",

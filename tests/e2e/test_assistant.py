@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 import tomllib
 import uuid
 from pathlib import Path
@@ -18,7 +19,7 @@ from mcp import Client
 from tests.e2e.stack import MODEL_SECONDS, Stack, eventually
 
 QUESTIONS = tomllib.loads(Path(__file__).with_name("tool_questions.toml").read_text(encoding="utf-8"))["questions"]
-# Of all questions, what a model of 135 million parameters is held to; when this was written it reached 10 and got 9.
+# Of all questions, what a model of 135 million parameters is held to; docs/benchmarks.md says what it did.
 LEAST_REACHED, LEAST_RIGHT = 0.8, 0.6
 
 
@@ -33,14 +34,14 @@ def ask(stack: Stack, message: str, **fields: Any) -> dict[str, Any]:
 def test_a_small_model_reaches_the_tools_it_needs(stack: Stack) -> None:
     reached = right = 0
     missed: list[str] = []
+    began = time.monotonic()
     for question in QUESTIONS:
-        if question["tool"] == "run_python" and os.getuid() != 0:
-            continue  # no sandboxes for an ordinary user
         calls = [call for call in ask(stack, question["ask"])["tool_calls"] if call["name"] == question["tool"]]
         got = any(call["status"] == "completed" and re.search(question["result"], call["result"]) for call in calls)
         reached, right = reached + bool(calls), right + got
         missed += [] if got else [f"{question['ask']}: {[(call['arguments'], call['result']) for call in calls]}"]
-    print(f"reached {reached}, right {right} of {len(QUESTIONS)}; not right: {missed}")
+    seconds = (time.monotonic() - began) / len(QUESTIONS)
+    print(f"reached {reached}, right {right} of {len(QUESTIONS)} at {seconds:.1f} s each; not right: {missed}")
     assert reached >= LEAST_REACHED * len(QUESTIONS) and right >= LEAST_RIGHT * len(QUESTIONS), missed
 
 
@@ -90,9 +91,11 @@ def tasks_in_prefect(stack: Stack, run_id: str) -> set[str]:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make users and cgroups for sandboxes")
 def test_code_of_the_assistant_runs_in_the_conversations_sandbox(stack: Stack) -> None:
-    told = ask(stack, "Run Python code that prints the first five squares")
+    told = ask(stack, "Run Python code that prints the first six squares")
     (call, *_) = told["tool_calls"]
-    assert call["name"] == "run_python" and "code" in call["arguments"]
+    assert (call["name"], call["status"]) == ("run_python", "completed") and call["result"].split()[:4] == [
+        "1", "4", "9", "16",
+    ]  # fmt: skip
     story = stack.run_story(told["run_id"])
     tool = next(step for step in story["steps"] if step["kind"] == "tool_call")
     inside = [step["name"] for step in story["steps"] if step["parent_id"] == tool["id"]]

@@ -16,7 +16,13 @@ def postgres() -> Iterator[Installation]:  # noqa: F821
     """An installation whose Postgres runs and is prepared."""
     from installation import Installation
 
-    made = Installation(extra={"CAPIBARA6_PREFECT_PROBE_SECONDS": "0.5", "CAPIBARA6_CHAT_KEEP_ALIVE_SECONDS": "1"})
+    made = Installation(
+        extra={
+            "CAPIBARA6_PREFECT_PROBE_SECONDS": "0.5",
+            "CAPIBARA6_CHAT_KEEP_ALIVE_SECONDS": "1",
+            "CAPIBARA6_CHAT_TOOLS_SELECT_SECONDS": "10",  # tests that expect tools do not fail on a busy machine
+        }
+    )
     try:
         made.start_postgres()
         yield made

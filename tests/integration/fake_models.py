@@ -1,9 +1,13 @@
 """A model server for tests: OpenAI's stream, with words that say what should go wrong. Not for the end-to-end tests.
 
 In the last message: `tokens=N`, `every=SECONDS` (between tokens), `wait=SECONDS` (before the headers),
-`die=N` (the connection breaks after N tokens), `error=N` (an error event after N tokens), `status=CODE`,
-`die_once=WORD` (the first call with this word breaks before its first token), `finish=REASON`; where the
-request has tools, `call=NAME{"its": "arguments"}` (again and again) for the calls it makes after its tokens.
+`first=SECONDS` (before the first token), `die=N` (the connection breaks after N tokens), `error=N` (an error event
+after N tokens), `status=CODE`, `die_once=WORD` (the first call with this word breaks before its first token),
+`finish=REASON`, `gate=WORD` (after its tokens it waits for `POST /watch/gate/WORD`).
+
+Where the request has tools, it makes calls after its tokens: `call=NAME{"its": "arguments"}` (again and again), or
+`calls=[{"name": …, "arguments": …}, …]`, whose arguments are sent as they are where they are a string. `always=[…]` in
+the last user message makes them after every result, too. A request with a grammar gets the first of them as text.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import asyncio
 import json
 import re
 import sys
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -22,8 +27,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 seen: list[dict[str, Any]] = []
-state = {"open": 0}
+state = {"open": 0, "waiting": 0, "pieces": 0}  # streams; calls whose headers wait; pieces sent so far
 died: set[str] = set()
+gates: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 CALL = re.compile(r"call=(\w+)(\{[^}]*\})?")
 
 
@@ -32,10 +38,48 @@ def asked(text: str, name: str, default: float) -> float:
     return float(found[1]) if found else default
 
 
+def calls_of(body: dict[str, Any], text: str) -> list[tuple[str, str]]:
+    """Names and arguments, as they are sent, of the calls that the request asks for."""
+    if not body.get("tools") and "response_format" not in body:
+        return []
+    said = next((one["content"] for one in reversed(body["messages"]) if one["role"] == "user"), "")
+    for word, where in (("calls=", text), ("always=", said)):
+        _, found, script = where.partition(word)
+        if found:
+            wanted = json.JSONDecoder().raw_decode(script)[0]
+            return [(one["name"], as_written(one["arguments"])) for one in wanted]
+    return CALL.findall(text)
+
+
+def as_written(arguments: Any) -> str:
+    return arguments if isinstance(arguments, str) else json.dumps(arguments)
+
+
+def in_pieces(name: str, arguments: str) -> list[str]:
+    """A call as a small model writes it. Arguments that are no JSON are the whole of what it writes."""
+    try:
+        json.loads(arguments)
+        form = f'{{"name": "{name}", "arguments": {arguments}}}'
+    except ValueError:
+        form = arguments
+    return [form[at : at + 4] for at in range(0, len(form), 4)]
+
+
+async def queued(request: Request, seconds: float) -> bool:
+    """Waits as a queue does. False where the client has left."""
+    state["waiting"] += 1
+    gone = asyncio.ensure_future(request.receive())
+    try:
+        return not (await asyncio.wait({gone}, timeout=seconds))[0]
+    finally:
+        state["waiting"] -= 1
+        gone.cancel()
+
+
 async def completions(request: Request) -> Response:
     body = await request.json()
     text = body["messages"][-1]["content"]
-    calls = CALL.findall(text) if body.get("tools") else []
+    calls = calls_of(body, text)
     seen.append({"body": body, "headers": dict(request.headers)})
     if body["model"] == "nobody":
         detail = {"message": "model 'nobody' does not exist", "type": "invalid_request_error",
@@ -45,13 +89,20 @@ async def completions(request: Request) -> Response:
     if status != 200:
         detail = {"message": "the queue is full", "type": "rate_limit_error", "param": None, "code": "queue_full"}
         return JSONResponse({"error": detail}, status, {"retry-after": "7"})
-    await asyncio.sleep(asked(text, "wait", 0))
+    if not await queued(request, asked(text, "wait", 0)):
+        return Response(status_code=499)
     model = "qwen_coder" if body["model"] == "auto" else body["model"]
     headers = {"x-capibara6-model": model, "x-capibara6-route": "test", "x-capibara6-queue-ms": "1.5"}
+    if "response_format" in body and calls:
+        pieces = in_pieces(*calls[0])
+        return StreamingResponse(stream(text, model, [], pieces), media_type="text/event-stream", headers=headers)
     return StreamingResponse(stream(text, model, calls), media_type="text/event-stream", headers=headers)
 
 
-async def stream(text: str, model: str, calls: list[tuple[str, str]]) -> AsyncIterator[str]:
+async def stream(
+    text: str, model: str, calls: list[tuple[str, str]], pieces: list[str] | None = None
+) -> AsyncIterator[str]:
+    """pieces: what is said, instead of so many tokens."""
     count, die, error = int(asked(text, "tokens", 3)), int(asked(text, "die", -1)), int(asked(text, "error", -1))
     state["open"] += 1
     try:
@@ -59,15 +110,20 @@ async def stream(text: str, model: str, calls: list[tuple[str, str]]) -> AsyncIt
         if word and word[1] not in died:
             died.add(word[1])
             raise ConnectionError
-        for index in range(count):
+        await asyncio.sleep(asked(text, "first", 0))
+        for index, piece in enumerate(pieces or [f"t{index} " for index in range(count)]):
             if index == die:
                 raise ConnectionError
             if index == error:
                 yield f"data: {json.dumps({'error': {'message': 'the engine died', 'code': 'engine_died'}})}\n\n"
                 return
-            chunk = {"model": model, "choices": [{"index": 0, "delta": {"content": f"t{index} "}}]}
+            chunk = {"model": model, "choices": [{"index": 0, "delta": {"content": piece}}]}
+            state["pieces"] += 1
             yield f"data: {json.dumps(chunk)}\n\n"
             await asyncio.sleep(asked(text, "every", 0))
+        gate = re.search(r"gate=(\w+)", text)
+        if gate:
+            await gates[gate[1]].wait()
         for index, (name, arguments) in enumerate(calls):
             function = {"name": name, "arguments": arguments or "{}"}
             call = {"index": index, "id": f"made{index}", "type": "function", "function": function}
@@ -112,9 +168,19 @@ async def ready(_: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
 
+async def open_gate(request: Request) -> Response:
+    gates[request.path_params["word"]].set()
+    return Response(status_code=204)
+
+
+async def watch_state(_: Request) -> Response:
+    """The same without the calls."""
+    return JSONResponse(state)
+
+
 async def watch(_: Request) -> Response:
     """What the tests look at: the calls so far, and the streams open now."""
-    return JSONResponse({"seen": seen, "open": state["open"]})
+    return JSONResponse({"seen": seen, **state})
 
 
 app = Starlette(
@@ -125,6 +191,8 @@ app = Starlette(
         Route("/v1/models", models),
         Route("/health/ready", ready),
         Route("/watch", watch),
+        Route("/watch/state", watch_state),
+        Route("/watch/gate/{word}", open_gate, methods=["POST"]),
     ]
 )
 

@@ -3,7 +3,8 @@ nothing, and stands in where a test wants an endpoint that fails on demand; real
 
 The code finds `home` (a Path) and `wait(seconds)`, which ends with KeyboardInterrupt when the client goes away, and
 `show(**forms)`, which displays a result. `POST /watch/fail {"status": 503, "words": …}` makes creations fail,
-`POST /watch/room {"most": 2}` those beyond so many sandboxes; `POST /watch/lose` ends every sandbox; `GET /watch` tells
+`POST /watch/room {"most": 2}` those beyond so many sandboxes, `POST /watch/slow {"seconds": 9}` makes them take as
+long, whether or not their client waits; `POST /watch/lose` ends every sandbox; `GET /watch` tells
 what there is, and which run and trace each of the last calls carried.
 """
 
@@ -73,6 +74,9 @@ state: dict[str, Any] = {
     "keys": [],
     "interrupted": 0,
     "created": 0,
+    "slow": 0,
+    "creating": 0,
+    "running": 0,
 }
 
 
@@ -95,6 +99,9 @@ async def create(request: Request) -> Response:
     if len(alive()) >= state["most"]:
         return JSONResponse({"code": 429, "message": "full"}, 429)
     body = await request.json()
+    state["creating"] += 1
+    await asyncio.sleep(state["slow"])
+    state["creating"] -= 1
     made = Sandbox(secrets.token_hex(10), body.get("metadata") or {}, _end(body["timeout"]))
     sandboxes[made.id] = made
     state["created"] += 1
@@ -212,6 +219,7 @@ def run(sandbox: Sandbox, code: str, tell: Any, gone: threading.Event) -> None:
         tell({"type": "result", "is_main_result": False, **forms})
 
     sandbox.count += 1
+    state["running"] += 1
     sandbox.names |= {"home": sandbox.home, "wait": wait, "show": show}
     try:
         with contextlib.redirect_stdout(Out()):
@@ -219,6 +227,7 @@ def run(sandbox: Sandbox, code: str, tell: Any, gone: threading.Event) -> None:
     except BaseException as error:
         told = {"name": type(error).__name__, "value": str(error), "traceback": traceback.format_exc()}
         tell({"type": "error", **told})
+    state["running"] -= 1
     tell({"type": "number_of_executions", "execution_count": sandbox.count})
     tell({"type": "end_of_execution"})
     tell(None)
@@ -242,6 +251,11 @@ async def fail(request: Request) -> Response:
 
 async def room(request: Request) -> Response:
     state["most"] = (await request.json())["most"]
+    return Response(status_code=204)
+
+
+async def slow(request: Request) -> Response:
+    state["slow"] = (await request.json())["seconds"]
     return Response(status_code=204)
 
 
@@ -278,6 +292,7 @@ app = Starlette(
         Route("/watch", watch),
         Route("/watch/fail", fail, methods=["POST"]),
         Route("/watch/room", room, methods=["POST"]),
+        Route("/watch/slow", slow, methods=["POST"]),
         Route("/watch/lose", lose, methods=["POST"]),
         Mount("/", FilesystemASGIApplication(Files())),
     ],

@@ -25,7 +25,7 @@ from services_node.chat_api.openai_door.responses import Told, stored, whole
 from services_node.chat_api.openai_door.schemas import CompletionRequest, ResponseRequest
 from services_node.chat_api.parts import Parts, owner, parts_of
 from services_node.chat_api.removing import remove_conversation
-from services_node.chat_api.telling import ActiveTurn, RunStream, TurnEnded, told_at_once
+from services_node.chat_api.telling import ActiveTurn, RunStream, TurnEnded, opened, told_at_once
 from wire.errors import Conflict, NotFound
 
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -70,7 +70,7 @@ async def chat_completions(asked: CompletionRequest, request: Request) -> Respon
     with_usage = asked.stream_options is not None and bool(asked.stream_options.include_usage)
     told = Completion(active.run.id, active.run.conversation_id, asked.model, with_usage)
     if streaming:
-        return await _streamed(parts, active, told.written)
+        return await _streamed(active, request, told.written)
     return await _at_once(active, request, told.whole)
 
 
@@ -84,7 +84,7 @@ async def responses(asked: ResponseRequest, request: Request) -> Response:
     active = await begin_response(parts, asked, streaming=streaming)
     told = Told(active.run.id, active.run.conversation_id, asked)
     if streaming:
-        return await _streamed(parts, active, ResponseEvents(told).written)
+        return await _streamed(active, request, ResponseEvents(told).written)
     return await _at_once(active, request, lambda ended: whole(told, ended))
 
 
@@ -144,12 +144,11 @@ async def _at_once(active: ActiveTurn, request: Request, tell: Callable[[TurnEnd
     return JSONResponse(said, headers={CONVERSATION_HEADER: str(conversation_id)} if conversation_id else {})
 
 
-async def _streamed(parts: Parts, active: ActiveTurn, written: Callable[[Any], bytes]) -> Response:
+async def _streamed(active: ActiveTurn, request: Request, written: Callable[[Any], bytes]) -> Response:
     """A stream; a turn that failed before its first word is an error with a status still."""
-    ended = await active.opened(parts.settings.chat_header_wait_seconds)
-    if ended is not None and ended.error is not None:
-        raise ended.error
-    return _DoorStream(active, parts.settings.chat_keep_alive_seconds, written)
+    settings = parts_of(request).settings
+    await opened(active, request.receive, settings.chat_header_wait_seconds)
+    return _DoorStream(active, settings.chat_keep_alive_seconds, written)
 
 
 class _DoorStream(RunStream):

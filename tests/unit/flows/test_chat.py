@@ -464,7 +464,7 @@ async def test_a_small_model_is_told_what_was_wrong_and_tries_again() -> None:
     tools = Tools(CALCULATE, calculate=[Outcome("2+ is not an expression", "tool_failed"), Outcome("4")])
     calls = [guided("calculate", expression="2+"), guided("calculate", expression="2+2")]
     model = Model(*calls, [token("4")], tool_calls="guided")
-    turn, _, _ = turn_with(model, tools=tools)
+    turn, _, _ = turn_with(model, ChatMessage("user", "2 + 2?"), tools=tools)
     await converse(turn, PlainSteps())
     assert "2+ is not an expression" in model.calls[1]["messages"][-1]["content"]
     assert [call.status for call in turn.transcript.tool_calls] == ["failed", "completed"]
@@ -577,3 +577,108 @@ async def test_what_surely_fits_is_not_counted() -> None:
     turn, _, _ = turn_with(model, *history(3))
     await converse(turn, PlainSteps())
     assert not model.counted
+
+
+LENGTH = {"choices": [{"delta": {}, "finish_reason": "length"}]}
+
+
+async def test_a_second_try_copied_from_an_example_is_not_made_and_the_failure_is_told() -> None:
+    tools = Tools(CALCULATE, calculate=Outcome("`x` is not understood. Examples: `17 * 23`.", "tool_failed"))
+    calls = [guided("calculate", expression="x * 5"), guided("calculate", expression="17 * 23")]
+    model = Model(*calls, [token("It failed.")], tool_calls="guided")
+    turn, _, _ = turn_with(model, ChatMessage("user", "Calculate x * 5"), tools=tools)
+    await converse(turn, PlainSteps())
+    assert len(tools.calls) == 1 and "17 * 23" not in model.calls[1]["messages"][-1]["content"]
+    assert "failed: `x` is not understood" in model.calls[2]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize("how", ["native", "guided"])
+async def test_a_call_that_was_cut_off_is_not_made(how: str) -> None:
+    cut = [*asks(("calculate", '{"expression": "12 + 3'))[:-1], LENGTH]
+    if how == "guided":
+        cut = [token('{"name": "calculate", "arguments": {"expression": "12 + 3'), LENGTH]
+    model, tools = Model(cut, [token("sorry")], tool_calls=how), Tools(CALCULATE, calculate=Outcome("15"))
+    turn, _, _ = turn_with(model, tools=tools)
+    assert (await converse(turn, PlainSteps())).status == "completed"
+    assert not tools.calls and turn.transcript.tool_errors == 1
+
+
+@pytest.mark.parametrize("how", ["native", "guided"])
+async def test_a_long_result_is_cut_to_what_the_model_can_read(how: str) -> None:
+    asking = asks(SUM) if how == "native" else guided("calculate", expression="2+2")
+    model = Model(asking, [token("long")], tool_calls=how, context_tokens=800)
+    turn, _, _ = turn_with(model, ChatMessage("user", "2+2?"), tools=Tools(CALCULATE, calculate=Outcome("7" * 9000)))
+    assert (await converse(turn, PlainSteps())).status == "completed"
+    read = "".join(str(message["content"]) for message in model.calls[1]["messages"])
+    assert 200 <= len(read) < 800 and "2+2?" in read and "does not fit" in read
+
+
+async def test_the_question_and_its_calls_are_never_parted_when_a_later_round_is_too_long() -> None:
+    model, tools = Model(asks(SUM), [TOO_LONG], [token("4")]), Tools(CALCULATE, calculate=Outcome("4"))
+    turn, _, _ = turn_with(model, *history(3), tools=tools)
+    assert (await converse(turn, PlainSteps())).status == "completed"
+    assert [message["role"] for message in model.calls[2]["messages"]][-3:] == ["user", "assistant", "tool"]
+    assert turn.transcript.dropped > 0
+
+
+async def test_a_schema_that_the_engine_takes_no_grammar_from_costs_the_tool_and_not_the_turn() -> None:
+    model = Model([InvalidRequest("Grammar error: unimplemented keys")], [token("well")], tool_calls="guided")
+    turn, _, _ = turn_with(model, tools=Tools(CALCULATE))
+    assert (await converse(turn, PlainSteps())).status == "completed" and turn.transcript.text == "well"
+    assert [call.error and call.error["code"] for call in turn.transcript.tool_calls] == ["grammar_refused"]
+
+
+async def test_a_tool_that_fails_unexpectedly_ends_neither_the_turn_nor_its_neighbours() -> None:
+    other = replace(CALCULATE, name="other")
+    tools = Tools(CALCULATE, other, calculate=RuntimeError("a bug"), other=Outcome("fine"))
+    turn, _, _ = turn_with(Model(asks(SUM, ("other", "{}")), [token("well")]), tools=tools)
+    assert (await converse(turn, PlainSteps())).status == "completed"
+    assert {call.name: call.status for call in turn.transcript.tool_calls} == {
+        "calculate": "failed",
+        "other": "completed",
+    }
+
+
+async def test_what_is_said_before_and_after_a_tool_are_two_paragraphs() -> None:
+    model = Model([token("Let me look."), *asks(SUM)], [token("It is 4.")])
+    turn, _, _ = turn_with(model, tools=Tools(CALCULATE, calculate=Outcome("4")))
+    await converse(turn, PlainSteps())
+    assert turn.transcript.text == "Let me look.\n\nIt is 4."
+
+
+async def test_a_small_model_uses_our_tools_though_its_client_has_others() -> None:
+    wanted = ToolsWanted(client=CLIENT)
+    model = Model(guided("calculate", expression="2+2"), [token("4")], tool_calls="guided")
+    turn, _, _ = turn_with(
+        model, ChatMessage("user", "2+2?"), tools=Tools(CALCULATE, calculate=Outcome("4")), wanted=wanted
+    )
+    await converse(turn, PlainSteps())
+    assert [call.name for call in turn.transcript.tool_calls] == ["calculate"] and "tools" not in model.calls[1]
+
+
+async def test_a_small_model_whose_client_insists_on_a_tool_fills_in_its_form() -> None:
+    schema = {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]}
+    lamp = ({"type": "function", "function": {"name": "lamp", "parameters": schema}},)
+    wanted = ToolsWanted(wanted=False, client=lamp, options={"tool_choice": "required"})
+    model = Model(guided("lamp", on=True), tool_calls="guided")
+    turn, _, _ = turn_with(model, wanted=wanted)
+    await converse(turn, PlainSteps())
+    assert [call.arguments for call in turn.transcript.client_calls] == [{"on": True}]
+
+
+async def test_a_model_that_still_asks_after_its_last_round_shows_no_call() -> None:
+    written = token('<tool_call>{"name": "calculate", "arguments": {}}</tool_call>')
+    model = Model(*[asks(SUM)] * 3, [written])
+    turn, _, _ = turn_with(model, tools=Tools(CALCULATE, calculate=Outcome("4")))
+    await converse(turn, PlainSteps())
+    assert turn.transcript.text == "" and turn.transcript.tool_calls[-1].error["code"] == "too_many_rounds"  # type: ignore[index]
+
+
+async def test_instructions_stay_beside_a_summary_when_little_fits() -> None:
+    model = Model([token("a")], context_tokens=400)
+    asked_before = (ChatMessage("user", "x" * 150) for _ in range(3))
+    turn, _, _ = turn_with(model, ChatMessage("system", "be brief"), *asked_before)
+    turn = replace(turn, request=replace(turn.request, summary="Ana sails."))
+    await converse(turn, PlainSteps())
+    head = model.calls[0]["messages"][0]
+    assert head["role"] == "system" and "be brief" in head["content"] and "Ana sails." in head["content"]

@@ -7,7 +7,7 @@ import pytest
 from flows.window import Message, exceeds_context, newer_half, newest_that_fit, surely_fits
 from wire.errors import ApiError, InvalidRequest, UpstreamFailed
 
-ROLES = {"s": "system", "u": "user", "a": "assistant"}
+ROLES = {"s": "system", "u": "user", "a": "assistant", "t": "tool"}
 
 
 def messages(roles: str) -> tuple[Message, ...]:
@@ -27,6 +27,8 @@ def messages(roles: str) -> tuple[Message, ...]:
         ("uauauau", "u4 a5 u6"),
         ("suauauau", "s0 u5 a6 u7"),
         ("aaa", "a2"),
+        ("uat", None),
+        ("uauat", "u2 a3 t4"),
     ],
 )
 def test_the_newer_half_begins_with_a_question_and_keeps_the_system_message(before: str, after: str | None) -> None:
@@ -70,6 +72,7 @@ def test_only_a_refusal_for_its_length_counts(error: ApiError, too_long: bool) -
         ("suauau", 72, "s0 u3 a4 u5"),
         ("suauau", 1, "s0 u5"),
         ("u", 1, "u0"),
+        ("uauat", 1, "u2 a3 t4"),
     ],
 )
 def test_the_newest_that_fit_are_kept_and_the_newest_always(roles: str, room: int, kept: str) -> None:

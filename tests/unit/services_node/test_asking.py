@@ -129,3 +129,9 @@ def test_a_title_is_how_the_first_question_begins() -> None:
 def test_which_tools_may_be_used(asked: dict[str, Any], wanted: bool, names: frozenset[str] | None) -> None:
     found = tools_wanted(ChatRequest(message="hola", **asked))
     assert (found.wanted, found.allowed.names) == (wanted, names)
+
+
+def test_what_the_assistant_was_told_to_be_stays_however_long_the_conversation() -> None:
+    earlier = [ChatMessage("system", "be brief"), *[user("q"), assistant("a")] * 30]
+    kept = prompt(earlier, [user("now")], most_messages=4, most_chars=1000)
+    assert kept[0] == ChatMessage("system", "be brief") and len(kept) == 6
