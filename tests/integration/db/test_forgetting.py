@@ -87,3 +87,21 @@ async def test_a_removed_conversation_leaves_no_words_in_the_steps_of_its_runs(d
     ]
     assert (await runs.steps(run_id))[0].error_code == "tool_failed"
     assert await runs.steps(apart) != [] and (await runs.steps(apart))[0].error_detail == "said"
+
+
+async def test_a_run_that_ends_after_its_conversation_was_removed_leaves_no_words_either(database: Database) -> None:
+    turns, runs, place, now, run_id = Turns(database), Runs(database), uuid7(), datetime.now(UTC), uuid7()
+    said = (NewMessage(uuid7(), "user", "uno"),)
+    await turns.begin(NewRun(run_id, "ana", "chat", place, True, "t", "0" * 32, "s", uuid7(), None, said))
+    await Conversations(database).remove(place, "ana")
+    step = StepRecord(
+        uuid7(), CALLS, "failed", now, now, "tool_failed", "said", "tool_call", detail={"messages": ["uno"]}
+    )
+    await turns.finish(
+        FinishedRun(
+            run_id, "ana", place, "cancelled", uuid7(), "re: uno", False, "m", "auto", 3, 4, 1.0, None, 5.0, 6.0, None,
+            None, now, now, (step,),
+        )
+    )  # fmt: skip
+    (kept,) = await runs.steps(run_id)
+    assert (kept.error_code, kept.error_detail, kept.detail) == ("tool_failed", None, None)
