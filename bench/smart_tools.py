@@ -2,7 +2,7 @@
 
     python -m bench.smart_tools [--limit 4] [--repeat 20] [--json FILE]
 
-Over the MCP server's own nine tools and the labelled questions of services_node/smart_mcp/data, in one process. Tokens
+Over the MCP server's own nine tools and the labelled questions of bench/data/smart_questions, in one process. Tokens
 are those of SmolLM2 (the packaged model's tokenizer) of the definitions as a chat request carries them: name,
 description and parameters of each.
 """
@@ -21,11 +21,11 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from bench._smart_questions import Half, judge, read, tools
 from bench._streams import milliseconds
 from bench._streams import report as write_report
 from models_node.catalogue import PACKAGED_WEIGHTS
 from services_node.smart_mcp.descriptors import Descriptor
-from services_node.smart_mcp.questions import Half, judge, read, tools
 from services_node.smart_mcp.selection import Index
 from stack.settings import get_settings
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import uuid
 from datetime import datetime
 
-from sqlalchemy import delete, or_, select, tuple_, update
+from sqlalchemy import delete, null, or_, select, tuple_, update
 
 from db import kept
 from db.engine import Database
 from db.files import COLUMNS as FILE
 from db.files import file_record
 from db.records import ConversationRecord, FileRecord, MessageRecord
-from db.tables import Conversation, File, Message
+from db.tables import Conversation, File, Message, Run, RunStep
 from db.turns import message_record, no_conversation
 
 _COLUMNS = (
@@ -140,7 +140,8 @@ class Conversations:
 
     async def remove(self, conversation_id: uuid.UUID, owner: str) -> list[FileRecord]:
         """Removes a conversation with its messages and the rows of its files, all or nothing; its runs stay, without
-        it. Returns the files, whose bytes are the caller's business. Raises NotFound.
+        it and without what was said in their steps. Returns the files, whose bytes are the caller's business. Raises
+        NotFound.
         """
         gone = (
             delete(Conversation)
@@ -150,9 +151,15 @@ class Conversations:
         )
         files = delete(File).where(File.conversation_id.in_(select(gone.c.id)), File.owner == owner)
         removed = files.returning(*FILE).cte("removed")
+        its_runs = select(Run.id).where(Run.conversation_id.in_(select(gone.c.id)), Run.owner == owner)
+        steps = (
+            update(RunStep).where(RunStep.run_id.in_(its_runs)).values(detail=null(), error_detail=None).cte("steps")
+        )
         # One row at least when the conversation was there, so that none means that it was not.
         rows = await self._database.rows(
-            select(*removed.c).select_from(gone.outerjoin(removed, removed.c.conversation_id == gone.c.id))
+            select(*removed.c)
+            .select_from(gone.outerjoin(removed, removed.c.conversation_id == gone.c.id))
+            .add_cte(steps)
         )
         if not rows:
             raise no_conversation(conversation_id)

@@ -67,7 +67,9 @@ BEGIN_QUEUED_OLD = _statement(_BEGIN.format(conversation=_OLD_CONVERSATION, run=
 
 # An answer that takes another's place has its position: what was said since comes after it still.
 FINISH = _statement("""
-WITH the_message AS (
+WITH the_place AS (
+    SELECT :conversation_id IS NULL OR EXISTS (SELECT FROM conversations WHERE id = :conversation_id) AS stands
+), the_message AS (
     INSERT INTO messages (id, owner, conversation_id, run_id, role, content, model, complete, tool_calls)
     SELECT :message_id, :owner, :conversation_id, :id, 'assistant', :content, :model, :complete, :calls
     WHERE :replaces IS NULL AND (CAST(:content AS text) <> '' OR :calls IS NOT NULL)
@@ -87,9 +89,10 @@ WITH the_message AS (
 ), the_steps AS (
     INSERT INTO run_steps (id, run_id, owner, position, name, kind, parent_id, status, detail, error_code, error_detail,
         started_at, ended_at)
-    SELECT given.id, :id, :owner, given.place, given.name, given.kind, given.parent_id, given.status, given.detail,
-        given.error_code, given.error_detail, given.started_at, given.ended_at
-    FROM ROWS FROM (jsonb_to_recordset(:steps) AS (
+    SELECT given.id, :id, :owner, given.place, given.name, given.kind, given.parent_id, given.status,
+        CASE WHEN stands THEN given.detail END, given.error_code, CASE WHEN stands THEN given.error_detail END,
+        given.started_at, given.ended_at
+    FROM the_place, ROWS FROM (jsonb_to_recordset(:steps) AS (
         id uuid, name text, kind text, parent_id uuid, status text, detail jsonb, error_code text, error_detail text,
         started_at timestamptz, ended_at timestamptz
     )) WITH ORDINALITY AS given (id, name, kind, parent_id, status, detail, error_code, error_detail, started_at,

@@ -1,7 +1,11 @@
 """What a request does, step by step: one coroutine a kind of work, which a Prefect flow wraps.
 
-Lives here: the chat turn (`turn`), the steps it takes (`steps`), the Prefect flow around it (`chat`), the thread that
-runs flows beside the API (`runner`), keeping Prefect and our rows in step (`reconcile`), and Prefect's own server.
+Lives here: the chat turn (`chat`, with `context`, `model_call`, `prompting` and `tools`; its values in `turn`), its
+summaries (`summary`), a run of code (`code`, `sandboxes`) and a batch of them (`code_batch`), the one owner that each
+run has (`conduct`), the steps it takes (`steps`), the Prefect flows around them (`flow_runs`), the thread that runs
+those beside the API (`runner`, `link`), keeping Prefect and our rows in step (`reconcile`), files (`file_store`), and
+the processes of Prefect's own server and worker (`prefect_server`, `worker`).
 Never here: HTTP routes, SQL, or another service's insides: it calls services by `wire.clients` and rows by `db`.
-In: a `TurnRequest`. Out: events, then a `TurnResult`. Only `chat`, `runner` and `prefect_api` import Prefect.
+In: what a run is asked (`TurnRequest`, `CodeRequest`). Out: events, then how it ended. Prefect is imported by
+`flow_runs`, `code_batch`, `runner`, `reconcile`, `prefect_api`, `prefect_server` and `worker` alone.
 """

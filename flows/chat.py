@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from db.records import FinishedRun, NewRun, RunStatus
+from db.records import FinishedRun, NewRun, RunStatus, StepRecord
 from flows.context import ContextWindow, head_of
 from flows.errors import calls_no_tools, turn_timeout
 from flows.model_call import TOOL_CHOICE, Ask, Said, call_model
@@ -254,6 +254,11 @@ async def both(routing: Any, offering: Any) -> tuple[Route, tuple[Tool, ...]]:
     return route.result(), tools.result()
 
 
+def without_words(step: StepRecord) -> StepRecord:
+    """As it is kept of a turn of which nothing said may be: why a tool failed is told in the words it was given."""
+    return replace(step, error_detail=None)
+
+
 def short_answer(options: Mapping[str, Any]) -> dict[str, Any]:
     """Where a small model answers from a result: it says it in its first lines, and then often again and again. Not
     where a form is asked for, which such an end would break."""
@@ -319,7 +324,7 @@ class ChatWork:
             error_detail=error.detail if error else None,
             started_at=said.started_at,
             ended_at=span.ended_at,
-            steps=tuple(said.steps),
+            steps=tuple(said.steps) if self._request.stored else tuple(map(without_words, said.steps)),
             tool_calls=tuple(said.tool_calls),
             replaces=run.replaces,
         )

@@ -16,23 +16,6 @@ OURS = Path(__file__).parent / "prompts"
 DEFAULT, SMALL = "default", "small"
 _NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")
 
-_SPANISH_SIGNS = re.compile(r"[¿¡ñ]|[áéíóú]", re.IGNORECASE)
-_WORDS = re.compile(r"[a-záéíóúñü]+", re.IGNORECASE)
-
-
-def _words(language: Locale) -> frozenset[str]:
-    return frozenset((OURS / f"words.{language}.txt").read_text(encoding="utf-8").split())
-
-
-_SPANISH, _ENGLISH = _words("es"), _words("en")
-
-
-def language_of(text: str) -> Locale:
-    """Spanish or English, by the text's own words; English where nothing tells."""
-    words = [word.lower() for word in _WORDS.findall(text[:2000])]
-    spanish = sum(word in _SPANISH for word in words) + len(_SPANISH_SIGNS.findall(text[:2000]))
-    return "es" if spanish > sum(word in _ENGLISH for word in words) else "en"
-
 
 @dataclass(slots=True)
 class PromptFolder:

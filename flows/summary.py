@@ -13,13 +13,14 @@ from typing import Any
 
 from db.records import FinishedRun, History, MessageRecord, NewRun, OwnedRun, RunStatus
 from flows.errors import turn_timeout
-from flows.prompting import PromptFolder, language_of
+from flows.prompting import PromptFolder
 from flows.steps import Steps
 from flows.turn import Models, Started, Transcript
 from flows.window import MESSAGE_TOKENS
 from flows.work import Performed, Sink, Span, finished_run
 from wire.context import RequestContext, outgoing_headers
 from wire.errors import ApiError
+from wire.language import language_of
 
 KIND = "summary"
 TASK = "summarise"

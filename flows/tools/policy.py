@@ -21,12 +21,16 @@ CONTAINED = frozenset({RUN_PYTHON})  # it acts, but in a sandbox that is the con
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """names: the tools a caller allowed; None: what has no side effects, and code in a sandbox."""
+    """names: the tools a caller allowed; None: what has no side effects, and code in a sandbox. never: what this run
+    cannot have, whoever names it."""
 
     names: frozenset[str] | None = None
+    never: frozenset[str] = frozenset()
 
     def offers(self, tool: Tool) -> bool:
         """Whether the model is told of it at all."""
+        if tool.name in self.never:
+            return False
         if self.names is not None:
             return tool.name in self.names
         return tool.read_only or tool.name in CONTAINED

@@ -10,7 +10,6 @@ from typing import Any
 from db.forks import no_message
 from db.records import History, NewMessage, NewRun
 from flows.chat import ChatWork
-from flows.prompting import language_of
 from flows.tools.policy import RUN_PYTHON
 from flows.turn import ChatMessage, ToolsWanted, TurnRequest
 from services_node.chat_api.asking import (
@@ -27,6 +26,7 @@ from services_node.chat_api.telling import ActiveTurn
 from wire.context import current
 from wire.errors import Conflict, ValidationFailed
 from wire.ids import uuid7
+from wire.language import language_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,28 +9,19 @@ from __future__ import annotations
 import logging
 import re
 import threading
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 from services_node.mcp_server.tools.dates_told import told_in
+from wire.keywords import fitting
 
 log = logging.getLogger("services_node.mcp_server")
 
 CURRENT_DATE = "current_date"
 MOST_DOCUMENTS = 200
-CHOSEN = 3  # documents a prompt is given at most
-NEEDED = 1.0  # what a document must score
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_WORD = re.compile(r"\w+")
-# Without accents. Words of a prompt that stand in any text choose nothing.
-_COMMON = frozenset(
-    "a al and are as at be by can como con cual cuales cuando de del do does donde el ella en es esta este for from ha "  # noqa: SIM905
-    "hay how i in is it la las lo los me mi my no o of on or para pero por que quien quienes se si sin sobre su sus te "
-    "tell the this to tu un una us usa use what when where which who why with y you your".split()
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +67,7 @@ class ContextLibrary:
 
     def choose(self, prompt: str) -> Sequence[str]:
         """The ids of those that a prompt needs, the best first; none for small talk. By words, in both languages."""
-        scored = [(score(prompt, document), document.id) for document in self.list()]
-        return [one for points, one in sorted(scored, key=lambda pair: (-pair[0], pair[1])) if points >= NEEDED][
-            :CHOSEN
-        ]
+        return [document.id for document in fitting(prompt, self.list())]
 
     def _documents(self) -> dict[str, ContextDocument]:
         with self._lock:
@@ -169,17 +157,3 @@ def parsed(text: str) -> ContextDocument:
     listed = ",".join(head.get(f"keywords{language}", "") for language in ("_es", "_en", ""))
     keywords = tuple(word.strip() for word in listed.split(",") if word.strip())
     return ContextDocument(head["id"], head["name"], head["description"], keywords, found[2].strip())
-
-
-def score(prompt: str, document: ContextDocument) -> float:
-    """How well a document fits: one for each keyword that stands in the prompt, a little for words of its name."""
-    words = _words(prompt)
-    spaced = f" {' '.join(words)} "
-    points = float(sum(f" {' '.join(_words(keyword))} " in spaced for keyword in set(document.keywords)))
-    named = {word for word in _words(f"{document.id} {document.name}") if word not in _COMMON and len(word) > 2}
-    return points + 0.5 * len(named & set(words))
-
-
-def _words(text: str) -> list[str]:
-    plain = "".join(sign for sign in unicodedata.normalize("NFD", text.lower()) if not unicodedata.combining(sign))
-    return _WORD.findall(plain.replace("_", " "))

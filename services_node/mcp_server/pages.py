@@ -31,39 +31,46 @@ def named_page(entries: Mapping[str, Entry], cursor: str | None, items: int) -> 
 
 
 async def resource_page(
-    registry: Registry, call: Call, cursor: str | None, seconds: float
+    registry: Registry, call: Call, cursor: str | None, items: int, seconds: float
 ) -> tuple[Sequence[ResourceEntry], str | None]:
-    """The plain resources first, then each template's own list, a page of it at a time.
+    """The plain resources first, then each template's own list, until there are `items` or more; what a list gives at
+    once stays together.
 
-    A list that can't be had in `seconds` (its service is away) is passed over: the rest is still worth seeing. Raises
-    BadCursor.
+    What can't be had in `seconds` (its service is away) is passed over: the rest is still worth seeing. A page takes no
+    longer, and goes on with the next. Raises BadCursor.
     """
     listers = [(one.uri, one.lister) for one in registry.resources.values() if one.lister is not None]
+    entries, (index, inner) = list[ResourceEntry](), _place(cursor, len(listers))
     if cursor is None:
-        plain = [
+        entries += [
             ResourceEntry(resource.uri, resource.name, resource.title, resource.description, resource.mime_type)
             for resource in registry.resources.values()
             if not resource.variables
         ]
-        return plain, _encode([0, None]) if listers else None
-    match _decode(cursor, list):
-        case [int() as index, (None | str()) as inner] if 0 <= index < len(listers):
-            pass
-        case _:
-            raise BadCursor("The cursor is not one that this server gave.")
-    entries: Sequence[ResourceEntry] = ()
-    following: str | None = None
-    uri, lister = listers[index]
-    try:
-        async with asyncio.timeout(seconds):
-            page = await lister(call, inner)
-    except Exception as error:
-        log.warning("resources could not be listed", extra={"resource": uri, "reason": str(error)})
-    else:
-        entries, following = page.entries, page.next_cursor
-    if following is not None:
-        return entries, _encode([index, following])
-    return entries, _encode([index + 1, None]) if index + 1 < len(listers) else None
+    loop, first = asyncio.get_running_loop(), (index, inner)
+    until = loop.time() + seconds
+    while index < len(listers) and len(entries) < items and loop.time() < until:
+        uri, lister = listers[index]
+        try:
+            async with asyncio.timeout_at(until):
+                page = await lister(call, inner)
+        except Exception as error:
+            if isinstance(error, TimeoutError) and (index, inner) != first:
+                break  # those before it took the time; the next page begins with it, and has all of its own
+            log.warning("resources could not be listed", extra={"resource": uri, "reason": str(error)})
+            index, inner = index + 1, None
+        else:
+            entries += page.entries
+            index, inner = (index, page.next_cursor) if page.next_cursor is not None else (index + 1, None)
+    return entries, _encode([index, inner]) if index < len(listers) else None
+
+
+def _place(cursor: str | None, listers: int) -> tuple[int, str | None]:
+    """Which list a page begins in, and where in that. Raises BadCursor."""
+    match _decode(cursor, list) if cursor is not None else [0, None]:
+        case [int() as index, (None | str()) as inner] if 0 <= index < max(1, listers):
+            return index, inner
+    raise BadCursor("The cursor is not one that this server gave.")
 
 
 def _encode(value: Any) -> str:

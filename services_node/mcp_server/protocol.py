@@ -167,8 +167,8 @@ class _Handlers:
     ) -> types.ListResourcesResult:
         cursor = params.cursor if params else None
         try:
-            found = resource_page(self._registry, call_of(ctx, self._parts), cursor, self._settings.mcp_read_seconds)
-            entries, following = await found
+            items, seconds = self._settings.mcp_page_items, self._settings.mcp_read_seconds
+            entries, following = await resource_page(self._registry, call_of(ctx, self._parts), cursor, items, seconds)
         except BadCursor as error:
             raise MCPError(types.INVALID_PARAMS, error.reason) from None
         listed = [

@@ -108,12 +108,14 @@ class ToolReply:
     """content: what the model reads. structured: the result as data, where the tool has an output schema.
 
     untrusted: the content comes from outside: it is marked as data, not instructions. source: where from (a host).
+    failed: what was asked for failed, and this is what is known of it: a result with `isError`.
     """
 
     content: tuple[ContentBlock, ...] = ()
     structured: BaseModel | Mapping[str, Any] | None = None
     untrusted: bool = False
     source: str = ""
+    failed: bool = False
 
 
 ToolResult = ToolReply | CallToolResult | InputRequiredResult

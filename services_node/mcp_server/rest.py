@@ -36,6 +36,8 @@ class Context(Protocol):
     def name(self) -> str: ...
     @property
     def description(self) -> str: ...
+    @property
+    def keywords(self) -> Sequence[str]: ...
 
 
 class Contexts(Protocol):
@@ -162,8 +164,10 @@ async def calculate(request: Request, body: CalculateRequest) -> dict[str, Any] 
     return {"expression": body.expression, **(found.structured_content or {})}
 
 
-def _told(context: Context) -> dict[str, str]:
-    return {"id": context.id, "name": context.name, "description": context.description}
+def _told(context: Context) -> dict[str, Any]:
+    """keywords: by which whoever asks finds the documents that a prompt needs, as `augment` does."""
+    told = {"id": context.id, "name": context.name, "description": context.description}
+    return {**told, "keywords": list(context.keywords)}
 
 
 def _now() -> str:

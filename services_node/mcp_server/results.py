@@ -53,7 +53,7 @@ def bounded(tool: Tool, reply: ToolReply, limits: ResultLimits) -> CallToolResul
     if untrusted:
         content = [_marked(block, reply.source or tool.title) for block in content]
     meta = {UNTRUSTED_META: True} if untrusted else None
-    return CallToolResult(content=content, structured_content=structured, _meta=meta)
+    return CallToolResult(content=content, structured_content=structured, is_error=reply.failed, _meta=meta)
 
 
 def failure(reason: str, limits: ResultLimits, *, source: str | None = None) -> CallToolResult:

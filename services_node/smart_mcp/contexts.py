@@ -6,63 +6,42 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
-from services_node.smart_mcp.patterns import any_of
 from services_node.smart_mcp.question import Question
 from services_node.smart_mcp.selection import looked_at
 from services_node.smart_mcp.signals import SURE, signals
-from services_node.smart_mcp.words import folded, stems
+from services_node.smart_mcp.words import folded
+from wire.dates import MONTHS, WEEKDAYS
+from wire.keywords import fitting
+from wire.language import Language, language_of
 
-Language = Literal["es", "en"]
-
-_WEEKDAYS = {
-    "es": ("lunes", "martes", "miércoles", "jueves", "viernes", "sábado", "domingo"),
-    "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
-}
-_MONTHS = {
-    "es": ("enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre", "octubre",
-           "noviembre", "diciembre"),
-    "en": ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-           "November", "December"),
-}  # fmt: skip
 _VERIFIED = {"es": "DATOS VERIFICADOS", "en": "VERIFIED FACTS"}
 _DATE = {"es": "FECHA ACTUAL", "en": "CURRENT DATE"}
 _SUM = {"es": "CÁLCULO", "en": "CALCULATION"}
 _QUESTION = {"es": "Pregunta", "en": "Question"}
 
-_identity = any_of(
-    r"\b(?:quien|que) eres\b", r"\bcomo te llamas\b", r"\btu (?:nombre|identidad)\b",
-    r"\bcapibara ?6\b", r"\banachroni\b",
-    r"\bquien (?:te|os) (?:creo|hizo|desarrollo)\b", r"\b(?:la|vuestra|tu) empresa\b", r"\b(?:your|the) company\b",
-    r"\bwho (?:are you|made you|created you|built you)\b", r"\bwhat(?:'s| is) your name\b", r"\bwho is behind\b",
-)  # fmt: skip
-_technical = any_of(
-    r"\bespecificaciones\b", r"\bhardware\b", r"\bque modelos? (?:usas|utilizas|eres)\b", r"\bspecs?\b",
-    r"\bsobre que (?:servidor|maquina)\b", r"\bspecifications\b", r"\bwhat models? (?:do you use|are you)\b",
-    r"\bwhat (?:server|machine|hardware)\b",
-)  # fmt: skip
-# Words of a context's id or name by which it is known as the one for such questions.
-_ABOUT_US = frozenset(stems("company empresa about identidad identity info información quiénes"))
-_ABOUT_MACHINE = frozenset(stems("technical técnico specs especificaciones hardware arquitectura architecture"))
-_DATED = frozenset(stems("date fecha datetime"))
+CURRENT_DATE = "current_date"  # 5003's; here the date is told in the question's language
+MOST_KEYWORDS = 200
 _EXPRESSION = re.compile(r"[-(]*\d[\d.,\s()]*(?:[-+*/×÷^%][-\s(]*\d[\d.,\s()]*)+")
 
 
 @dataclass(frozen=True, slots=True)
 class ContextDocument:
+    """keywords: words and phrases of a question that needs it."""
+
     id: str
     name: str
     text: str
-    name_stems: frozenset[str]
+    keywords: tuple[str, ...] = ()
 
     @staticmethod
     def of(entry: Mapping[str, Any], whole: Mapping[str, Any], chars: int) -> ContextDocument:
         """entry: of 5003's list; whole: the document, with a text or its fields in `content` (or `data`)."""
         data = next((whole[key] for key in ("content", "data") if key in whole), "")
         name = str(entry.get("name") or entry["id"])
-        names = frozenset(stems(f"{entry['id']} {name}"))
-        return ContextDocument(str(entry["id"]), name, told(data)[:chars], names)
+        keywords = tuple(str(one) for one in entry.get("keywords") or ())[:MOST_KEYWORDS]
+        return ContextDocument(str(entry["id"]), name, told(data)[:chars], keywords)
 
 
 def told(data: Any) -> str:
@@ -84,27 +63,15 @@ class Needs:
     expression: str | None
 
 
-def needs(query: str, documents: Sequence[ContextDocument], most: int = 3) -> Needs:
-    """What a question needs to be told, nothing for most questions."""
-    text = folded(looked_at(query))
-    shown = signals(Question.of(text))
-    words = frozenset(stems(text))
-    wanted: frozenset[str] = frozenset()
-    if _identity(text):
-        wanted |= _ABOUT_US
-    if _technical(text):
-        wanted |= _ABOUT_MACHINE
-    chosen = [
-        document
-        for document in documents
-        if not document.name_stems & _DATED
-        and document.text
-        and (document.name_stems & wanted or len(document.name_stems & words) >= 2)
-    ]
+def needs(query: str, documents: Sequence[ContextDocument]) -> Needs:
+    """What a question needs to be told, nothing for most questions. Documents: those that 5003 would choose."""
+    text = looked_at(query)
+    shown = signals(Question.of(folded(text)))
+    told_here = [document for document in documents if document.text and document.id != CURRENT_DATE]
     expression = _EXPRESSION.search(query) if shown.get("arithmetic") == SURE else None
     return Needs(
-        language=language_of(text),
-        documents=tuple(chosen[:most]),
+        language=language_of(query, "es"),  # the team's first language
+        documents=tuple(fitting(text, told_here)),
         date=shown.get("clock") == SURE,
         expression=expression[0].strip() if expression else None,
     )
@@ -124,22 +91,8 @@ def augmented(query: str, needed: Needs, now: datetime, result: str | None) -> t
 
 
 def date_told(now: datetime, language: Language) -> str:
-    weekday, month = _WEEKDAYS[language][now.weekday()], _MONTHS[language][now.month - 1]
+    weekday, month = WEEKDAYS[language][now.weekday()], MONTHS[language][now.month - 1]
     zone = now.strftime("%Z")
     if language == "es":
         return f"Hoy es {weekday}, {now.day} de {month} de {now.year}; son las {now:%H:%M} ({zone})."
     return f"Today is {weekday}, {now.day} {month} {now.year}; the time is {now:%H:%M} ({zone})."
-
-
-_SPANISH = re.compile(
-    r"\b(?:el|los?|las?|que|de|en|es|una?|por|para|con|como|cual|cuando|donde|quien|hoy|mi|tu|se|son|dime)\b"
-)
-_ENGLISH = re.compile(
-    r"\b(?:the|is|are|what|how|who|when|where|which|of|in|to|and|for|with|my|your|do|does|an?|it|today|me|tell)\b"
-)
-
-
-def language_of(text: str) -> Language:
-    """Spanish unless the common words are English: the team's first language. text: folded."""
-    spanish, english = len(_SPANISH.findall(text)), len(_ENGLISH.findall(text))
-    return "en" if english > spanish and "¿" not in text else "es"

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from db.records import History, RunRecord
-from flows.tools.policy import RUN_PYTHON
 from flows.turn import CLIENT_CALLS, ChatMessage
 from services_node.chat_api.asking import alternating, prompt
-from services_node.chat_api.beginning import Place, Wish, begin_turn, check_tools
+from services_node.chat_api.beginning import Place, Wish, begin_turn, check_tools, ran_code
 from services_node.chat_api.openai_door.items import last_answered, read_items
 from services_node.chat_api.openai_door.names import no_response, read_call, read_conversation, response_id, run_of
 from services_node.chat_api.openai_door.reading import (
@@ -22,6 +21,7 @@ from services_node.chat_api.openai_door.reading import (
     check_results,
     completion_options,
     last_question,
+    leaving_nothing,
     model_asked,
     read_messages,
     refused,
@@ -43,6 +43,7 @@ async def begin_completion(
     """Begins the turn of a chat completion. conversation: the header that names one. Raises ApiError."""
     messages = read_messages(asked.messages, parts.settings.max_message_chars)
     tools = tools_asked(asked.tools, asked.tool_choice, asked.parallel_tool_calls, asked.metadata)
+    tools = leaving_nothing(tools) if asked.store is False else tools
     wish = Wish(model_asked(asked.model), messages, completion_options(asked), tools, asked.store is not False)
     parts.conductor.admit("chat")
     await check_tools(parts, tools)
@@ -86,10 +87,6 @@ async def _history(parts: Parts, conversation_id: uuid.UUID) -> History:
     return await parts.turns.history(conversation_id, owner(), parts.settings.history_messages)
 
 
-def ran_code(history: History) -> bool:
-    return any(call.name == RUN_PYTHON for message in history.messages for call in message.tool_calls)
-
-
 async def begin_response(parts: Parts, asked: ResponseRequest, *, streaming: bool) -> ActiveTurn:
     """Begins the turn of a response. Raises ApiError."""
     new = read_items(asked.input, parts.settings.max_message_chars)
@@ -97,6 +94,7 @@ async def begin_response(parts: Parts, asked: ResponseRequest, *, streaming: boo
         detail = "The input's last item must be a message of the user's, or the output of a call."
         raise refused(detail, "input", "last_message_not_user")
     tools = tools_asked(asked.tools, asked.tool_choice, asked.parallel_tool_calls, asked.metadata)
+    tools = leaving_nothing(tools) if asked.store is False else tools
     options = response_options(asked)
     parts.conductor.admit("chat")
     await check_tools(parts, tools)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
-from flows.tools.policy import Allowed
+from flows.tools.policy import RUN_PYTHON, Allowed
 from flows.turn import ChatMessage, ToolsWanted
 from services_node.chat_api.asking import alternating, checked_text
 from services_node.chat_api.openai_door.names import read_call
@@ -172,6 +173,14 @@ def tools_asked(
         options["parallel_tool_calls"] = False
     wanted = mode == "auto" and (allowed.names is None or bool(allowed.names))
     return ToolsWanted(wanted, allowed, tuple(client), options)
+
+
+def leaving_nothing(tools: ToolsWanted) -> ToolsWanted:
+    """The tools of a turn that is not to be stored: without code, which leaves files and a sandbox with what was said
+    in it. Raises ValidationFailed where it is named."""
+    if tools.wanted and RUN_PYTHON in (tools.allowed.names or ()):
+        raise refused(f"{RUN_PYTHON} keeps what it makes: it is not to be had with `store: false`.", "store")
+    return replace(tools, allowed=replace(tools.allowed, never=frozenset({RUN_PYTHON})))
 
 
 def _function(tool: ToolIn, param: str) -> dict[str, Any]:

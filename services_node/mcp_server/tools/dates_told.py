@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, tzinfo
 
-from services_node.mcp_server.tools.calculation.vocabulary import WEEKDAYS
-
-MONTHS = (
-    ("January", "enero"), ("February", "febrero"), ("March", "marzo"), ("April", "abril"), ("May", "mayo"),
-    ("June", "junio"), ("July", "julio"), ("August", "agosto"), ("September", "septiembre"), ("October", "octubre"),
-    ("November", "noviembre"), ("December", "diciembre"),
-)  # fmt: skip
+from wire.dates import MONTHS, WEEKDAYS
 
 
 def told_in(now: datetime, zone: tzinfo) -> tuple[str, str]:
     """`Friday, 27 November 2026, 09:30`, in English and in Spanish."""
     local = now.astimezone(zone)
-    english, spanish = WEEKDAYS[local.weekday()]
-    month_english, month_spanish = MONTHS[local.month - 1]
-    clock = local.strftime("%H:%M")
+    day, month, clock = local.weekday(), local.month - 1, local.strftime("%H:%M")
     return (
-        f"{english}, {local.day} {month_english} {local.year}, {clock}",
-        f"{spanish}, {local.day} de {month_spanish} de {local.year}, {clock}",
+        f"{WEEKDAYS['en'][day]}, {local.day} {MONTHS['en'][month]} {local.year}, {clock}",
+        f"{WEEKDAYS['es'][day]}, {local.day} de {MONTHS['es'][month]} de {local.year}, {clock}",
     )

@@ -81,7 +81,7 @@ async def run_python(
         for file in outcome.files
     ]
     content: list[ContentBlock] = [TextContent(text=outcome.text()), *images, *links]
-    return ToolReply(content=tuple(content), structured=outcome)
+    return ToolReply(content=tuple(content), structured=outcome, failed=not outcome.ok)
 
 
 async def _ran(request: dict[str, Any], call: Call) -> dict[str, Any]:

@@ -32,8 +32,10 @@ async def database(postgres: Installation) -> AsyncIterator[Database]:
     await made.close()
 
 
-async def turn(turns: Turns, question: str, conversation_id: uuid.UUID, *, new: bool) -> uuid.UUID:
-    """A run that asked `question`, was answered, and asked its client for a call."""
+async def turn(
+    turns: Turns, question: str, conversation_id: uuid.UUID, *, new: bool, before: tuple[StepRecord, ...] = ()
+) -> uuid.UUID:
+    """A run that asked `question`, was answered, and asked its client for a call after the steps `before`."""
     now, run_id = datetime.now(UTC), uuid7()
     said = (NewMessage(uuid7(), "user", question),)
     await turns.begin(NewRun(run_id, "ana", "chat", conversation_id, new, "t", "0" * 32, "s", uuid7(), None, said))
@@ -41,7 +43,7 @@ async def turn(turns: Turns, question: str, conversation_id: uuid.UUID, *, new: 
     await turns.finish(
         FinishedRun(
             run_id, "ana", conversation_id, "completed", uuid7(), f"re: {question}", True, "m", "auto", 3, 4, 1.0, None,
-            5.0, 6.0, None, None, now, now, (step,),
+            5.0, 6.0, None, None, now, now, (*before, step),
         )
     )  # fmt: skip
     return run_id
@@ -65,3 +67,41 @@ async def test_a_run_takes_back_what_it_said_and_what_summed_it_up(database: Dat
     assert not await turns.forget(first, "ana", CALLS)  # a second time, there is nothing
 
     assert await turns.forget(second, "ana", CALLS)
+
+
+async def test_a_removed_conversation_leaves_no_words_in_the_steps_of_its_runs(database: Database) -> None:
+    turns, runs, place, other, now = Turns(database), Runs(database), uuid7(), uuid7(), datetime.now(UTC)
+    failed = [
+        StepRecord(
+            uuid7(), "fetch_url", "failed", now, now, "tool_failed", "said", "tool_call", detail={"call_id": "c"}
+        )
+        for _ in range(2)
+    ]
+    run_id = await turn(turns, "uno", place, new=True, before=(failed[0],))
+    apart = await turn(turns, "dos", other, new=True, before=(failed[1],))
+
+    await Conversations(database).remove(place, "ana")
+    assert [(step.name, step.detail, step.error_detail) for step in await runs.steps(run_id)] == [
+        ("fetch_url", None, None),
+        (CALLS, None, None),
+    ]
+    assert (await runs.steps(run_id))[0].error_code == "tool_failed"
+    assert await runs.steps(apart) != [] and (await runs.steps(apart))[0].error_detail == "said"
+
+
+async def test_a_run_that_ends_after_its_conversation_was_removed_leaves_no_words_either(database: Database) -> None:
+    turns, runs, place, now, run_id = Turns(database), Runs(database), uuid7(), datetime.now(UTC), uuid7()
+    said = (NewMessage(uuid7(), "user", "uno"),)
+    await turns.begin(NewRun(run_id, "ana", "chat", place, True, "t", "0" * 32, "s", uuid7(), None, said))
+    await Conversations(database).remove(place, "ana")
+    step = StepRecord(
+        uuid7(), CALLS, "failed", now, now, "tool_failed", "said", "tool_call", detail={"messages": ["uno"]}
+    )
+    await turns.finish(
+        FinishedRun(
+            run_id, "ana", place, "cancelled", uuid7(), "re: uno", False, "m", "auto", 3, 4, 1.0, None, 5.0, 6.0, None,
+            None, now, now, (step,),
+        )
+    )  # fmt: skip
+    (kept,) = await runs.steps(run_id)
+    assert (kept.error_code, kept.error_detail, kept.detail) == ("tool_failed", None, None)

@@ -9,11 +9,13 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from flows.chat import converse
+from db.records import NewRun
+from flows.chat import Assistance, ChatWork, converse
 from flows.model_call import worth_retrying
 from flows.steps import PlainSteps
 from flows.tools.box import Surroundings
@@ -32,6 +34,7 @@ from flows.turn import (
     TurnLimits,
     TurnRequest,
 )
+from flows.work import Span
 from wire.clients.models import ChatStream, Route
 from wire.context import RequestContext
 from wire.errors import ApiError, DeadlineExceeded, InvalidRequest, TooManyRequests, Unavailable, UpstreamFailed
@@ -508,6 +511,22 @@ async def test_nothing_of_it_is_kept_of_a_turn_that_is_not_to_be() -> None:
     turn, _, _ = turn_with(Model(asks(("lamp", "{}"))), wanted=ToolsWanted(client=CLIENT))
     await converse(replace(turn, request=replace(turn.request, stored=False)), PlainSteps())
     assert turn.transcript.client_calls and turn.transcript.steps[-1].detail is None
+
+
+@pytest.mark.parametrize(("stored", "kept"), [(True, "no secreto here"), (False, None)])
+async def test_a_failed_step_of_such_a_turn_keeps_its_code_alone(stored: bool, kept: str | None) -> None:
+    tools = Tools(CALCULATE, calculate=Outcome("no secreto here", "tool_failed"))
+    turn, sink, _ = turn_with(Model(asks(SUM), [token("4")]), tools=tools)
+    work = ChatWork(replace(turn.request, stored=stored), Assistance(turn.models, tools, Prompts(), LIMITS), at_once)
+    await work.perform(sink, PlainSteps(), lambda: None)
+    run = NewRun(uuid7(), "ana", "chat", None, False, "t", "0" * 32, "s", uuid7(), None, ())
+    now = datetime.now(UTC)
+    steps = work.finished(run, "completed", None, Span(now, 1.0)).steps
+    assert [(step.error_code, step.error_detail) for step in steps] == [
+        (None, None),
+        ("tool_failed", kept),
+        (None, None),
+    ]
 
 
 async def test_a_choice_of_tool_goes_with_the_tools_and_never_without() -> None:

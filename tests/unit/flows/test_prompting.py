@@ -4,27 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from flows.prompting import OURS, PromptFolder, language_of, with_results
+from flows.prompting import OURS, PromptFolder, with_results
 from flows.tools.calls import Call, Outcome
-
-
-@pytest.mark.parametrize(
-    ("text", "language"),
-    [
-        ("¿Cuánto es 17 por 23?", "es"),
-        ("Cuanto es el 15% de 240", "es"),
-        ("dame un resumen de la reunion", "es"),
-        ("What is 17 times 23?", "en"),
-        ("summarize the meeting for me", "en"),
-        ("17*23", "en"),
-        ("", "en"),
-        ("Hola", "es"),
-    ],
-)
-def test_spanish_and_english_are_told_apart_by_their_words(text: str, language: str) -> None:
-    assert language_of(text) == language
 
 
 def test_every_prompt_of_ours_comes_in_both_languages() -> None:

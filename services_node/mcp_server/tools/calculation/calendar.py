@@ -10,7 +10,7 @@ from services_node.mcp_server.tools.calculation import measures, numbers
 from services_node.mcp_server.tools.calculation.errors import CalculationFailed, NotUnderstood
 from services_node.mcp_server.tools.calculation.measures import Measure
 from services_node.mcp_server.tools.calculation.numbers import Number
-from services_node.mcp_server.tools.calculation.vocabulary import WEEKDAYS
+from wire.dates import WEEKDAYS
 
 Day = date | datetime
 BEYOND = "Dates go from the year 1 to the year 9999."
@@ -90,8 +90,7 @@ def _instant(day: Day) -> int:
 
 
 def weekday_told(day: Day) -> str:
-    english, spanish = WEEKDAYS[day.weekday()]
-    return f"{english} ({spanish})"
+    return f"{WEEKDAYS['en'][day.weekday()]} ({WEEKDAYS['es'][day.weekday()]})"
 
 
 def told(day: Day) -> str:

@@ -91,10 +91,6 @@ MONTHS = {
     for name in names.split()
 }
 DAY_WORDS = {"today": 0, "hoy": 0, "tomorrow": 1, "manana": 1, "yesterday": -1, "ayer": -1, "now": 0, "ahora": 0}
-WEEKDAYS = (
-    ("Monday", "lunes"), ("Tuesday", "martes"), ("Wednesday", "miércoles"), ("Thursday", "jueves"),
-    ("Friday", "viernes"), ("Saturday", "sábado"), ("Sunday", "domingo"),
-)  # fmt: skip
 
 _UNITS = {
     "meter": "metro metros metre metres meters mts",

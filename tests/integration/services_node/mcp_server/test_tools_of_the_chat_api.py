@@ -101,10 +101,11 @@ async def test_code_runs_in_a_run_of_its_own_with_files_in_and_out(mcp: str, api
     assert "run_code: completed" in words(await used(mcp, "get_run", run_id=told["run_id"]))
 
 
-async def test_an_error_of_the_code_is_told_and_is_no_failure_of_the_tool(mcp: str) -> None:
-    found = await used(mcp, "run_python", code="1 / 0")
-    assert not found.is_error and found.structured_content["error"]["name"] == "ZeroDivisionError"
-    assert "ZeroDivisionError" in words(found)
+async def test_an_error_of_the_code_is_a_failed_call_with_all_that_is_known_of_it(mcp: str) -> None:
+    found = await used(mcp, "run_python", code="print(1); 1 / 0")
+    assert found.is_error and found.structured_content["stdout"] == "1\n"
+    assert found.structured_content["error"]["name"] == "ZeroDivisionError"
+    assert "ZeroDivisionError" in words(found) and "Output:\n1" in words(found)
 
 
 async def test_a_call_that_is_given_up_cancels_its_run(mcp: str, api: httpx.AsyncClient) -> None:

@@ -147,6 +147,14 @@ def test_what_is_not_to_be_stored_leaves_a_run_and_no_text(client: OpenAI, api: 
     assert api.get("/api/conversations", params={"limit": 1}).json() == before
 
 
+def test_code_is_not_run_where_nothing_is_to_be_stored(client: OpenAI) -> None:
+    named = {"server_tools": "run_python"}
+    with pytest.raises(openai.UnprocessableEntityError, match="store: false"):
+        client.chat.completions.create(model="capibara6", messages=user("hola"), store=False, metadata=named)
+    with pytest.raises(openai.UnprocessableEntityError, match="store: false"):
+        client.responses.create(model="capibara6", input="hola", store=False, metadata=named)
+
+
 class Answer(BaseModel):
     total: int
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def test_pages_go_on_after_a_name_even_when_it_is_gone() -> None:
             named_page(entries, wrong, 2)
 
 
-async def test_resources_of_several_lists_come_one_list_after_another(tmp_path: Path) -> None:
+async def test_a_page_of_resources_goes_on_from_one_list_to_the_next(tmp_path: Path) -> None:
     made = Registry()
 
     async def listed(call: Call, cursor: str | None) -> Page:
@@ -103,15 +104,43 @@ async def test_resources_of_several_lists_come_one_list_after_another(tmp_path: 
     made.resource("b:{name}", name="b", lister=away)(read)
     made.resource("a:{name}", name="a", lister=listed)(read)
     call = Call(uuid.uuid4(), "ana", make_parts(Settings(home=tmp_path), None))
-    found, cursor = [], None
+    for items, pages in ((100, [3]), (2, [2, 1]), (1, [1, 1, 1])):
+        found, counts, cursor = list[str](), list[int](), None
+        for _ in range(10):
+            entries, cursor = await resource_page(made, call, cursor, items, 1)
+            found += [entry.uri for entry in entries]
+            counts.append(len(entries))
+            if cursor is None:
+                break
+        assert (found, counts) == (["plain:x", "a:None", "a:more"], pages)
+    with pytest.raises(BadCursor):
+        await resource_page(made, call, "WzksbnVsbF0=", 100, 1)  # [9, null]
+
+
+async def test_a_list_that_hangs_holds_up_a_page_once_and_is_passed_over(tmp_path: Path) -> None:
+    made = Registry()
+
+    async def listed(call: Call, cursor: str | None) -> Page:
+        return Page((ResourceEntry("a:1", "a"),))
+
+    async def hangs(call: Call, cursor: str | None) -> Page:
+        await asyncio.Event().wait()
+        return Page(())
+
+    async def read(name: str = "") -> str:
+        """Reads."""
+        return name
+
+    for name, lister in (("a", listed), ("b", hangs), ("c", listed)):
+        made.resource(f"{name}:{{name}}", name=name, lister=lister)(read)
+    call = Call(uuid.uuid4(), "ana", make_parts(Settings(home=tmp_path), None))
+    pages, cursor = list[list[str]](), None
     for _ in range(10):
-        entries, cursor = await resource_page(made, call, cursor, 1)
-        found += [entry.uri for entry in entries]
+        entries, cursor = await resource_page(made, call, cursor, 100, 0.02)
+        pages.append([entry.uri for entry in entries])
         if cursor is None:
             break
-    assert found == ["plain:x", "a:None", "a:more"]
-    with pytest.raises(BadCursor):
-        await resource_page(made, call, "WzksbnVsbF0=", 1)  # [9, null]
+    assert pages == [["a:1"], [], ["a:1"]]
 
 
 async def _without_parameters() -> str:

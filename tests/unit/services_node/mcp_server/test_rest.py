@@ -23,6 +23,7 @@ class Document:
     id: str
     name: str
     description: str = "…"
+    keywords: tuple[str, ...] = ("equipo",)
 
 
 class Documents:
@@ -72,7 +73,12 @@ async def test_health_status_and_tools_have_the_members_older_clients_read(clien
 async def test_contexts_are_listed_and_read(client: httpx.AsyncClient) -> None:
     listed = (await client.get("contexts")).json()
     assert listed["total"] == 2
-    assert listed["contexts"][0] == {"id": "company_info", "name": "Company_Info", "description": "…"}
+    assert listed["contexts"][0] == {
+        "id": "company_info",
+        "name": "Company_Info",
+        "description": "…",
+        "keywords": ["equipo"],
+    }
     assert (await client.get("context/company_info")).json()["content"] == "Somos un equipo."
     missing = await client.get("context/nothing")
     assert (missing.status_code, missing.json()["code"]) == (404, "unknown_context")

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
+from flows.tools.calls import Tool
 from flows.tools.policy import Allowed
 from flows.turn import ChatMessage
 from services_node.chat_api.openai_door.items import last_answered, read_items
 from services_node.chat_api.openai_door.names import given_call, read_call, read_conversation, response_id, run_of
 from services_node.chat_api.openai_door.reading import (
     completion_options,
+    leaving_nothing,
     model_asked,
     read_messages,
     response_options,
@@ -187,3 +189,14 @@ def test_options_of_both_forms_are_the_models() -> None:
 def test_what_cannot_be_done_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationFailed):
         completion_options(completion(**wrong))
+
+
+def test_a_turn_that_is_not_stored_runs_no_code() -> None:
+    python = Tool("run_python", "Runs code.", {"type": "object"})
+    calculate = Tool("calculate", "Sums.", {"type": "object"}, read_only=True)
+    allowed = leaving_nothing(tools()).allowed
+    assert not allowed.offers(python) and allowed.offers(calculate)
+    assert leaving_nothing(tools(metadata={"server_tools": "calculate"})).allowed.offers(calculate)
+    assert not leaving_nothing(tools(metadata={"server_tools": "false"})).wanted
+    with pytest.raises(ValidationFailed, match="store: false"):
+        leaving_nothing(tools(metadata={"server_tools": "calculate,run_python"}))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from bench._smart_questions import tools
 from services_node.smart_mcp.catalogue import AWAY, OK, Bounds, Catalogue, held
-from services_node.smart_mcp.questions import tools
 from wire.errors import Unavailable
 
 NINE_TOOLS = tools()

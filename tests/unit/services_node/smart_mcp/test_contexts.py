@@ -7,16 +7,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from services_node.smart_mcp.contexts import ContextDocument, augmented, date_told, language_of, needs
-from services_node.smart_mcp.words import folded
+from services_node.smart_mcp.contexts import ContextDocument, augmented, date_told, needs
 
 DOCUMENTS = [
-    ContextDocument.of({"id": id_, "name": name}, {"content": text}, 1_000)
-    for id_, name, text in (
-        ("company_info", "Información de la Empresa", "Anachroni s.coop"),
-        ("technical_specs", "Especificaciones Técnicas", "Axion"),
-        ("current_date", "Fecha y Hora Actual", "2025-10-09"),
-        ("holiday_rules", "Normas de vacaciones", "22 días"),
+    ContextDocument.of({"id": id_, "name": name, "keywords": keywords}, {"content": text}, 1_000)
+    for id_, name, text, keywords in (
+        ("company_info", "Información de la Empresa", "Anachroni s.coop", ["quién eres", "who made you", "capibara6"]),
+        ("technical_specs", "Especificaciones Técnicas", "Axion", ["hardware"]),
+        ("current_date", "Fecha y Hora Actual", "2025-10-09", ["qué día", "hoy"]),
+        ("holiday_rules", "Normas de vacaciones", "22 días", []),
+        ("boats", "Barcos", "Dos", ["el remolcador"]),
     )
 ]
 NOW = datetime(2026, 11, 5, 9, 7, tzinfo=ZoneInfo("Europe/Madrid"))
@@ -29,6 +29,7 @@ NOW = datetime(2026, 11, 5, 9, 7, tzinfo=ZoneInfo("Europe/Madrid"))
         ("Who made you?", ["company_info"]),
         ("¿En qué hardware funciona Capibara6?", ["company_info", "technical_specs"]),
         ("¿Cuáles son las normas de vacaciones?", ["holiday_rules"]),
+        ("¿Dónde amarra el remolcador?", ["boats"]),
         ("¿Quién escribió el Quijote?", []),
         ("¿Qué día es hoy?", []),
         ("hola", []),
@@ -62,4 +63,4 @@ def test_fields_are_told_as_lines_and_cut() -> None:
 
 def test_language_is_spanish_unless_the_words_are_english() -> None:
     texts = {"¿Qué hora es?": "es", "What time is it?": "en", "12*3": "es", "dime la hora in London": "es"}
-    assert {text: language_of(folded(text)) for text in texts} == texts
+    assert {text: needs(text, DOCUMENTS).language for text in texts} == texts

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from bench._smart_questions import tools
 from services_node.smart_mcp.descriptors import Descriptor
 from services_node.smart_mcp.meaning import AT_ONCE, MISSES, Meaning, MeaningRules, Mode
-from services_node.smart_mcp.questions import tools
 from services_node.smart_mcp.selection import Index
 from wire.errors import Unavailable
 

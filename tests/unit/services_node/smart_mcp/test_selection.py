@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from bench._smart_questions import Half, judge, read, tools
 from services_node.mcp_server.catalogue import product_registry
 from services_node.mcp_server.protocol import descriptor
 from services_node.smart_mcp.descriptors import Descriptor
-from services_node.smart_mcp.questions import Half, judge, read, tools
 from services_node.smart_mcp.selection import HEAD_CHARS, TAIL_CHARS, Index
 
 NINE_TOOLS = tools()
@@ -42,7 +42,7 @@ def test_needed_tools_are_offered_and_nothing_where_nothing_is_needed(half: Half
 
 
 def test_the_tools_they_are_asked_over_are_those_of_the_mcp_server() -> None:
-    """When this fails: write its `tools/list`, sorted by name, to services_node/smart_mcp/data/descriptors.json."""
+    """When this fails: write its `tools/list`, sorted by name, to bench/data/smart_questions/descriptors.json."""
 
     def told(wire: dict[str, Any]) -> tuple[str, list[str], Any]:
         return wire["name"], sorted(wire["inputSchema"]["properties"]), wire["_meta"]["capibara6/keywords"]

@@ -180,14 +180,15 @@ async def test_an_error_of_the_code_is_a_result_the_model_can_read(api: ChatApi,
     }
     api.code = [end(error=error, stdout="y" * 20_000)]
     found = await used("run_python", {"code": "1/0"}, call)
-    assert not found.structured.ok and len(found.structured.error.traceback) < 2100
+    assert found.failed and not found.structured.ok and len(found.structured.error.traceback) < 2100
     assert "The code ended with ZeroDivisionError: division by zero" in found.content[0].text
     assert "\x1b" not in found.content[0].text and "characters before this are left out" in found.structured.stdout
 
 
 async def test_code_that_says_nothing_is_told_so(api: ChatApi, call: Call) -> None:
     api.code = [end()]
-    assert "print what you want to see" in (await used("run_python", {"code": "x = 1"}, call)).content[0].text
+    found = await used("run_python", {"code": "x = 1"}, call)
+    assert "print what you want to see" in found.content[0].text and not found.failed
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""The labelled questions of `data/`, the tools they are asked over, and how well a choice of tools does on them."""
+"""The labelled questions of `data/smart_questions`, the tools they are asked over, and how well a choice of tools does
+on them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-DATA = Path(__file__).resolve().parent / "data"
+DATA = Path(__file__).resolve().parent / "data" / "smart_questions"
 Half = Literal["development", "held_out", "by_others"]
 
 
