@@ -36,7 +36,6 @@ ABORT = "capibara6.abort"
 HEAD_BYTES = 64 * 2**10  # of a request: its line and headers
 HEAD_SECONDS = 10.0  # to the end of a request's head, and of a body that is sent after its answer
 OPEN_CONNECTIONS = 4096  # of one server; fewer where the process may not have twice as many descriptors
-LAST_SPANS_SECONDS = 2.0  # for what is not sent yet, when a service stops
 GOODBYE_SECONDS = 1.0  # for a refusal to leave
 
 
@@ -177,7 +176,7 @@ class _Server(uvicorn.Server):
         """Sends the last spans too: after this, uvicorn raises the signal again, and the process is gone."""
         await super().shutdown(sockets)
         if telemetry.on():
-            await asyncio.to_thread(telemetry.stop, LAST_SPANS_SECONDS)
+            await asyncio.to_thread(telemetry.stop)
 
 
 def serve(factory: AppFactory, *, service: str) -> int:
