@@ -95,7 +95,8 @@ class AbortableProtocol(HttpToolsProtocol):
                 self._refuse(b"431 Request Header Fields Too Large")
                 return False
             piece, data = (data, b"") if len(data) <= room or not self._in_head else (data[:room], data[room:])
-            self._head_bytes += len(piece)  # set back where a head ends
+            if self._in_head:  # the rest of a body that came together with its head is none of the next one's
+                self._head_bytes += len(piece)  # set back where a head ends
             super().data_received(piece)
             if self.transport.is_closing():
                 return False
