@@ -141,15 +141,18 @@ ORDER BY newest.position
 )
 NEWEST = 2**63 - 1  # beyond every position
 
+# In the run's own conversation: a fork's copies name the run too (`db.forks`), and are the fork's.
 SAID = (
     text("""
 SELECT id, role, content, model, complete, run_id, created_at, position, tool_calls FROM messages
-WHERE run_id = :id AND owner = :owner ORDER BY position
+WHERE run_id = :id AND owner = :owner AND conversation_id = (SELECT conversation_id FROM runs WHERE id = :id)
+ORDER BY position
 """)
     .bindparams(bindparam("id", type_=Uuid()))
     .columns(tool_calls=JSONB)
 )
-# A summary that covers a message goes with it.
+# Here too the run's own conversation alone. A summary of it that covers a message goes with that; a fork's sums up what
+# the fork still has.
 FORGET = text("""
 WITH the_run AS (
     SELECT conversation_id FROM runs WHERE id = :id AND owner = :owner AND conversation_id IS NOT NULL
@@ -158,7 +161,9 @@ WITH the_run AS (
 ), the_steps AS (
     UPDATE run_steps SET detail = NULL WHERE run_id = :id AND owner = :owner AND name = :calls
 ), the_messages AS (
-    DELETE FROM messages WHERE run_id = :id AND owner = :owner RETURNING position
+    DELETE FROM messages
+    WHERE run_id = :id AND owner = :owner AND conversation_id = (SELECT conversation_id FROM the_run)
+    RETURNING position
 ), the_summary AS (
     UPDATE conversations SET summary = NULL, summary_until = NULL
     WHERE id = (SELECT conversation_id FROM the_run) AND summary_until >= (SELECT min(position) FROM the_messages)
@@ -237,12 +242,12 @@ class Turns:
         await self._database.rows(FINISH, values)
 
     async def said(self, run_id: uuid.UUID, owner: str) -> list[MessageRecord]:
-        """What was kept of a run: what was asked, then what was answered."""
+        """What was kept of a run: what was asked, then what was answered. Copies in forks are not told."""
         return [message_record(row) for row in await self._database.rows(SAID, {"id": run_id, "owner": owner})]
 
     async def forget(self, run_id: uuid.UUID, owner: str, calls: str) -> bool:
-        """Removes what was said in a run, also in its steps of the name `calls`; the run stays, without a conversation.
-        Returns whether its conversation holds nothing else.
+        """Removes what was said in a run, also in its steps of the name `calls`; the run stays, without a conversation,
+        and copies in forks stay. Returns whether its conversation holds nothing else.
         """
         rows = await self._database.rows(FORGET, {"id": run_id, "owner": owner, "calls": calls})
         return bool(rows) and bool(rows[0].emptied)

@@ -6,10 +6,12 @@ in a file of its run (`batch.json`): Prefect is given the run's id alone.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -40,6 +42,7 @@ from flows.work import Account, Performed, Span, finished_run
 from stack.processes import stack_id
 from stack.secrets import Secrets, load_secrets
 from stack.settings import Settings, get_settings
+from wire import telemetry
 from wire.border import keys_needed
 from wire.context import RequestContext, enter
 from wire.errors import ApiError
@@ -48,6 +51,8 @@ from wire.principals import Principal
 from wire.trace import TraceContext
 
 log = logging.getLogger("flows.code_batch")
+
+SERVICE = "flow-worker"  # whose process this is
 
 
 class Silence:
@@ -140,21 +145,39 @@ class Batch:
 async def code_batch(run_id: str) -> State[None]:
     """Runs the jobs of a batch. Code that fails is a job that was run; the batch fails when a sandbox does."""
     settings = get_settings()
+    telemetry.start(SERVICE)
     batch = Batch(settings, load_secrets(settings))
     try:
         of_prefect = uuid.UUID(flow_run.id) if flow_run.id else None
         begun = await batch.rows.begin(uuid.UUID(run_id), of_prefect)
         if begun is None:
             return Cancelled(message="It was not waiting any more.")
-        enter(context_of(begun))
-        return await _run(batch, begun)
+        return await _traced(batch, begun)
     finally:
         await batch.close()
+        if telemetry.on():
+            await asyncio.to_thread(telemetry.stop)
 
 
 def context_of(begun: Begun) -> RequestContext:
     """What its calls to others carry: the run and trace of the request that asked for it."""
     return RequestContext(begun.id, TraceContext(begun.trace_id, TraceContext.new().span_id), Principal(begun.owner))
+
+
+async def _traced(batch: Batch, begun: Begun) -> State[None]:
+    """The batch, with a span of its own for its jobs' steps and calls to be part of."""
+    context, began_ns = context_of(begun), time.time_ns()
+    enter(context)
+    error: str | None = "exception"
+    try:
+        state = await _run(batch, begun)
+        error = None if state.is_completed() else state.type.value.lower()
+        return state
+    finally:
+        run_id = {"capibara6.run_id": str(begun.id)}
+        telemetry.record(
+            KIND, context.trace, parent=None, kind="internal", began_ns=began_ns, attributes=run_id, error=error
+        )
 
 
 async def _run(batch: Batch, begun: Begun) -> State[None]:

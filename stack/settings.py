@@ -49,6 +49,12 @@ class Settings(BaseSettings):
 
     # the HTTP border
     max_body_bytes: int = Field(10 * 2**20, gt=0, description="Largest request body a service reads (413 beyond).")
+    allowed_origins: str = Field(
+        "",
+        description="Origins (`https://host` or `https://host:*`, comma-separated) whose pages may call services that "
+        "ask for no key, and MCP, and under whose hosts those may be called, beside loopback and the nodes' own "
+        "addresses (421 and 403 for others).",
+    )
 
     # models-europe
     catalogue: Path | None = Field(None, description="Model catalogue; unset: the profile's own.")
@@ -268,11 +274,6 @@ class Settings(BaseSettings):
     )
     mcp_session_idle_seconds: float = Field(900, gt=0, description="A session without requests is ended after this.")
     mcp_subscriptions: int = Field(64, ge=1, description="Streams of changes (2026-07-28) open at once.")
-    mcp_allowed_origins: str = Field(
-        "",
-        description="Origins (`https://host` or `https://host:*`, comma-separated) whose pages may call MCP, and under "
-        "whose hosts it may be called, beside loopback and the nodes' own addresses.",
-    )
     mcp_contexts: Path | None = Field(
         None, description="Folder of the team's context documents (Markdown); unset: those about Capibara6 itself."
     )

@@ -1,4 +1,4 @@
-"""The HTTP border every service shares: keys, run ids, traces, body limits, error shapes, metrics, access log.
+"""The HTTP border every service shares: keys, hosts and pages, run ids, traces, limits, error shapes, metrics, log.
 
 One pure ASGI middleware, so that streams pass untouched and a token costs nothing here.
 """
@@ -26,6 +26,7 @@ from stack.secrets import Secrets
 from stack.settings import Settings
 from stack.topology import is_loopback, load_topology
 from wire import telemetry
+from wire.admission import Admission, admission
 from wire.context import (
     ON_BEHALF_HEADER,
     PARENT_RUN_HEADER,
@@ -76,7 +77,8 @@ class BorderRules:
     whose errors have OpenAI's shape. open_paths: prefixes answered without a key. confined: principals whose key opens
     only the paths that begin so; others' open all. acting_for: principals that may say on whose behalf they ask.
     render: the shape of every error, for a service that speaks another's protocol. unguarded: requests that the service
-    itself checks the credentials and bounds the body of.
+    itself checks the credentials and bounds the body of. admission: by which names the service may be called and by
+    which pages; None where that is not asked: a page brings no key, as no cookie is one.
     """
 
     service: str
@@ -89,6 +91,7 @@ class BorderRules:
     acting_for: frozenset[str] = frozenset()
     render: Render | None = None
     unguarded: Callable[[Scope], bool] | None = None
+    admission: Admission | None = None
 
     def error_response(self, path: str, error: ApiError) -> Response:
         if self.render is not None:
@@ -131,7 +134,9 @@ class Border:
         try:
             with ACTIVE.labels(rules.service).track_inprogress():
                 try:
-                    if rules.unguarded is not None and rules.unguarded(scope):
+                    unguarded = rules.unguarded is not None and rules.unguarded(scope)
+                    self._admit(path, headers, unguarded)
+                    if unguarded:
                         enter(RequestContext(run_id, span, ANONYMOUS))
                         await self._app(scope, receive, send_marked)
                     else:
@@ -155,6 +160,12 @@ class Border:
             self._record(scope, status, time.perf_counter() - started)
             if began_ns:
                 _tell_span(scope, span, trace, began_ns=began_ns, status=status, run_id=run_id)
+
+    def _admit(self, path: str, headers: Headers, unguarded: bool) -> None:
+        """Whoever asks for an open path needs no name; an unguarded request has no such path, whatever it is called."""
+        if self._rules.admission is None or (path.startswith(self._rules.open_paths) and not unguarded):
+            return
+        self._rules.admission.check(headers.get("host"), headers.get("origin"))
 
     def _principal(self, path: str, headers: Headers) -> Principal:
         if self._rules.keys is None:
@@ -287,6 +298,7 @@ def install_border(
     open_paths: Sequence[str] = ("/health",),
     confined: Mapping[str, Sequence[str]] | None = None,
     acting_for: Set[str] = frozenset(),
+    admits_with_keys: bool = False,
     larger_bodies: Mapping[str, int] | None = None,
     render: Render | None = None,
     unguarded: Callable[[Scope], bool] | None = None,
@@ -295,9 +307,10 @@ def install_border(
 
     allowed: principals (frontend, n8n, operator, sandbox, services) whose keys open this service; confined: those of
     them whose keys open only the paths that begin so; acting_for: those that may name another principal as the one who
-    asks (`x-capibara6-on-behalf-of`; nobody is listened to where no keys are asked for). render, unguarded: as
-    BorderRules says. Raises Unauthorized at
-    once when this address needs keys and there are no secrets.
+    asks (`x-capibara6-on-behalf-of`; nobody is listened to where no keys are asked for). admits_with_keys: `Host` and
+    `Origin` are checked also where keys are asked for; without keys they always are. render, unguarded: as BorderRules
+    says. Raises Unauthorized at once when this address needs keys and there are no secrets, ConfigurationError for
+    allowed origins that are none.
     """
     keys: KeyRing | None = None
     if keys_needed(settings, service):
@@ -315,6 +328,7 @@ def install_border(
         acting_for=frozenset(acting_for),
         render=render,
         unguarded=unguarded,
+        admission=admission(settings, load_topology(settings)) if keys is None or admits_with_keys else None,
     )
     app.add_middleware(Border, rules=rules)
     install_health(app, service, readiness)

@@ -36,7 +36,6 @@ ABORT = "capibara6.abort"
 HEAD_BYTES = 64 * 2**10  # of a request: its line and headers
 HEAD_SECONDS = 10.0  # to the end of a request's head, and of a body that is sent after its answer
 OPEN_CONNECTIONS = 4096  # of one server; fewer where the process may not have twice as many descriptors
-LAST_SPANS_SECONDS = 2.0  # for what is not sent yet, when a service stops
 GOODBYE_SECONDS = 1.0  # for a refusal to leave
 
 
@@ -96,7 +95,8 @@ class AbortableProtocol(HttpToolsProtocol):
                 self._refuse(b"431 Request Header Fields Too Large")
                 return False
             piece, data = (data, b"") if len(data) <= room or not self._in_head else (data[:room], data[room:])
-            self._head_bytes += len(piece)  # set back where a head ends
+            if self._in_head:  # the rest of a body that came together with its head is none of the next one's
+                self._head_bytes += len(piece)  # set back where a head ends
             super().data_received(piece)
             if self.transport.is_closing():
                 return False
@@ -177,7 +177,7 @@ class _Server(uvicorn.Server):
         """Sends the last spans too: after this, uvicorn raises the signal again, and the process is gone."""
         await super().shutdown(sockets)
         if telemetry.on():
-            await asyncio.to_thread(telemetry.stop, LAST_SPANS_SECONDS)
+            await asyncio.to_thread(telemetry.stop)
 
 
 def serve(factory: AppFactory, *, service: str) -> int:

@@ -28,6 +28,7 @@ log = logging.getLogger("wire.telemetry")
 SWITCHES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 QUEUE, BATCH = 2048, 512  # spans that wait, and that are sent together
 DELAY_MS, EXPORT_MS = 1_000, 5_000
+LAST_SPANS_SECONDS = 2.0  # for what is not sent yet, when a process stops
 ATTRIBUTE_CHARS = 1_000  # longest value; longer ones are cut
 
 Kind = Literal["internal", "server", "client"]
@@ -102,7 +103,7 @@ def use(sink: _Sink, service: str) -> None:
     _process.sink = sink
 
 
-def stop(seconds: float) -> None:
+def stop(seconds: float = LAST_SPANS_SECONDS) -> None:
     """Sends what waits, for at most so long, and switches spans off."""
     sink, _process.sink = _process.sink, None
     if sink is not None:

@@ -1,4 +1,4 @@
-"""`/mcp` as an ASGI application: who may call, the request's context for the handlers, sessions within their number."""
+"""`/mcp` as an ASGI application: the request's context for the handlers, sessions within their number."""
 
 from __future__ import annotations
 
@@ -18,42 +18,16 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from services_node.mcp_protocol.admission import Admission
 from stack.settings import Settings
 from wire.context import RequestContext, current, enter
-from wire.errors import ApiError, Forbidden
 from wire.trace import TraceContext
 
 PATH = "/mcp"
 SCOPE_CONTEXT = "capibara6.context"  # of the request, for handlers that run in a task of the SDK's
 POLL_SECONDS = 0.02  # while sessions finish their answers
 _ROUTE = SimpleNamespace(path=PATH)  # for the border's metrics
-
-
-class Doorkeeper:
-    """Middleware before every route of the service but health and metrics. Raises for the border to tell."""
-
-    def __init__(self, app: ASGIApp, admission: Admission) -> None:
-        self._app = app
-        self._admission = admission
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not scope["path"].startswith(("/health", "/metrics")):
-            headers = Headers(scope=scope)
-            if not self._admission.host(headers.get("host")):
-                raise ApiError(
-                    "This server is not called by the name in `Host`: add it to CAPIBARA6_MCP_ALLOWED_ORIGINS.",
-                    code="unknown_host",
-                    status=421,
-                )
-            if not self._admission.origin(headers.get("origin")):
-                raise Forbidden(
-                    "Pages of this origin may not call MCP: add it to CAPIBARA6_MCP_ALLOWED_ORIGINS.",
-                    code="unknown_origin",
-                )
-        await self._app(scope, receive, send)
 
 
 class McpEndpoint:

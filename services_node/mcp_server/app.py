@@ -15,8 +15,7 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from starlette.routing import Route
 
-from services_node.mcp_protocol.admission import admission
-from services_node.mcp_protocol.endpoint import PATH, Doorkeeper, McpEndpoint
+from services_node.mcp_protocol.endpoint import PATH, McpEndpoint
 from services_node.mcp_server import rest
 from services_node.mcp_server.calling import Caller
 from services_node.mcp_server.catalogue import product_registry
@@ -79,7 +78,6 @@ def application(
     )
     app.router.routes.append(Route(PATH, endpoint=endpoint))
     app.include_router(rest.router)
-    app.add_middleware(Doorkeeper, admission=admission(settings, parts.topology))
 
     install_border(
         app,
@@ -88,6 +86,7 @@ def application(
         secrets=secrets,
         allowed=PRINCIPALS,
         acting_for=ACTING_FOR,
+        admits_with_keys=True,  # the protocol asks it of its servers
         readiness=ReadinessProbe(parts, external),
         openai_paths=(),
         open_paths=("/health", "/api/mcp/health"),

@@ -9,15 +9,13 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from services_node.mcp_protocol.admission import admission
-from services_node.mcp_protocol.endpoint import PATH, Doorkeeper, McpEndpoint
+from services_node.mcp_protocol.endpoint import PATH, McpEndpoint
 from services_node.smart_mcp import routes
 from services_node.smart_mcp.forwarding import Forwarder
 from services_node.smart_mcp.parts import Parts, make_parts
 from services_node.smart_mcp.protocol import build_server
 from stack.secrets import Secrets
 from stack.settings import Settings
-from stack.topology import load_topology
 from wire.border import install_border
 from wire.health import Readiness
 
@@ -37,7 +35,6 @@ def create_app(settings: Settings, secrets: Secrets | None) -> FastAPI:
     app.state.parts, app.state.forwarder, app.state.endpoint = parts, forwarder, endpoint
     app.router.routes.append(Route(PATH, endpoint=endpoint))
     app.include_router(routes.router)
-    app.add_middleware(Doorkeeper, admission=admission(settings, load_topology(settings)))
 
     async def readiness() -> Readiness:
         catalogue = parts.catalogue
@@ -51,6 +48,7 @@ def create_app(settings: Settings, secrets: Secrets | None) -> FastAPI:
         secrets=secrets,
         allowed=PRINCIPALS,
         acting_for=ACTING_FOR,
+        admits_with_keys=True,  # the protocol asks it of its servers
         readiness=readiness,
         openai_paths=(),
         open_paths=("/health",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import httpx
 
@@ -60,26 +61,49 @@ def eventually(check: Callable[[], T], seconds: float, what: str) -> T:
     raise AssertionError(f"not within {seconds} s: {what} (last: {last!r})")
 
 
-def free_offset() -> int:
+def reserve_offset() -> tuple[int, BinaryIO]:
+    """An offset whose ports are free, and the lock by which it is nobody else's while that is open: between the look
+    and the services' start another installation, also of another process, would find the same ports free.
+    """
     for offset in range(10_000, 40_000, 37):
-        try:
-            for port in PORTS.values():
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port + offset))
-        except OSError:
-            continue
-        return offset
+        if lock := _locked(offset):
+            if all(_is_free(port + offset) for port in PORTS.values()):
+                return offset, lock
+            lock.close()
     raise AssertionError("no free ports")
+
+
+def _locked(offset: int) -> BinaryIO | None:
+    """The files stay: a lock on one that another process has removed meanwhile would hold nothing."""
+    try:
+        lock = (Path(tempfile.gettempdir()) / f"capibara6-test-offset-{offset}.lock").open("ab")
+    except OSError:  # another user's
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    return lock
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 @dataclass
 class Installation:
     home: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="capibara6-test-")))
-    offset: int = field(default_factory=free_offset)
     extra: dict[str, str] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.offset, self._reserved = reserve_offset()
         self.home.chmod(0o755)  # the database's system user must be able to pass
         secrets = "from stack.settings import get_settings as s; from stack.secrets import ensure_secrets as e; e(s())"
         self.run("-c", secrets).check_returncode()
@@ -172,4 +196,5 @@ class Installation:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait(10)
+        self._reserved.close()
         shutil.rmtree(self.home, ignore_errors=True)

@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 
 import pytest
 from installation import Installation
-from sqlalchemy import make_url
+from sqlalchemy import make_url, select
 
 from db.conversations import Conversations
 from db.engine import Database
+from db.forks import fork
 from db.records import FinishedRun, NewMessage, NewRun, StepRecord
 from db.runs import Runs
+from db.tables import Message
 from db.turns import Turns
 from wire.ids import uuid7
 
@@ -105,3 +107,24 @@ async def test_a_run_that_ends_after_its_conversation_was_removed_leaves_no_word
     )  # fmt: skip
     (kept,) = await runs.steps(run_id)
     assert (kept.error_code, kept.error_detail, kept.detail) == ("tool_failed", None, None)
+
+
+async def test_a_forks_copies_are_not_told_with_the_run_and_are_not_taken_back_with_it(database: Database) -> None:
+    turns, conversations, place, copy = Turns(database), Conversations(database), uuid7(), uuid7()
+    first = await turn(turns, "uno", place, new=True)
+    await turn(turns, "dos", place, new=False)
+    last = (await turns.history(place, "ana", 10)).messages[-1]
+    assert await conversations.summarise(place, "ana", "hablan de uno y dos", last.position)
+    await fork(database, place, last.id, "ana", fork_id=copy, title=None, most_messages=10)
+    told = await turns.said(first, "ana")
+    assert [message.content for message in told] == ["uno", "re: uno"]
+
+    assert not await turns.forget(first, "ana", CALLS)
+    left, copied = await turns.history(place, "ana", 10), await turns.history(copy, "ana", 10)
+    assert (left.summary, [message.content for message in left.messages]) == (None, ["dos", "re: dos"])
+    assert copied.summary == "hablan de uno y dos"
+    messages = await database.rows(
+        select(Message.content).where(Message.conversation_id == copy).order_by(Message.position)
+    )
+    assert [row.content for row in messages] == ["uno", "re: uno", "dos", "re: dos"]
+    assert await turns.said(first, "ana") == []

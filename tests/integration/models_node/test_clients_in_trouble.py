@@ -34,9 +34,8 @@ def address(client: httpx.AsyncClient) -> tuple[str, int]:
 
 
 def head(path: str, *headers: str) -> bytes:
-    return "\r\n".join([f"POST {path} HTTP/1.1", "host: test", "content-type: application/json", *headers]).encode() + (
-        b"\r\n\r\n"
-    )
+    said = (f"POST {path} HTTP/1.1", "host: localhost", "content-type: application/json", *headers)
+    return "\r\n".join([*said, "", ""]).encode()
 
 
 async def settled_memory(process: psutil.Process) -> int:

@@ -76,7 +76,7 @@ async def ask(models: Catalogue, home: Path) -> httpx.Response:
     app = assemble(Settings(home=home), None, models, NoEngines())
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://server") as client,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client,
     ):
         assert (await client.get("/health/ready")).status_code == 200
         return await client.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": "hi"}]})

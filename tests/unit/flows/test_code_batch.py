@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +16,7 @@ from flows import code_batch
 from flows.batch_jobs import Job, read_jobs, written_jobs
 from flows.code_events import CodeAccount
 from flows.work import Account, Performed
+from wire import telemetry
 from wire.context import RequestContext, current
 from wire.errors import ApiError
 from wire.ids import uuid7
@@ -93,6 +96,38 @@ async def test_the_run_id_and_trace_of_the_request_reach_the_work_of_its_batch(r
     await run(Batch(lambda _: seen.append(current()), 1))
     (context,) = seen
     assert (context.run_id, context.trace.trace_id, context.principal.name) == (BEGUN.id, BEGUN.trace_id, BEGUN.owner)
+
+
+async def test_a_batch_sends_its_spans_before_its_process_ends(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[tuple[str, bytes]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *values: Any) -> None:  # noqa: A002 - its name in the base
+            return
+
+    def does(_: int) -> None:
+        with telemetry.span("of a job"):
+            pass
+
+    collector = HTTPServer(("127.0.0.1", 0), Collector)
+    listening = threading.Thread(target=collector.serve_forever, kwargs={"poll_interval": 0.01})
+    listening.start()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+    try:
+        await run(Batch(does, 1))
+    finally:
+        collector.shutdown()
+        listening.join()
+        collector.server_close()
+    assert {path for path, _ in received} == {"/v1/traces"} and not telemetry.on()
+    sent = b"".join(body for _, body in received)
+    for told in (b"flow-worker", b"of a job", b"code-batch", bytes.fromhex(BEGUN.trace_id), str(BEGUN.id).encode()):
+        assert told in sent
 
 
 def test_jobs_are_read_as_they_were_written() -> None:

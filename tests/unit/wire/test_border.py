@@ -38,7 +38,7 @@ class Question(BaseModel):
     max_tokens: int = 1
 
 
-def application(settings: Settings, secrets: Secrets | None) -> FastAPI:
+def application(settings: Settings, secrets: Secrets | None, *, admits_with_keys: bool = False) -> FastAPI:
     app = FastAPI()
     ready = {"value": True}
     app.state.ready = ready
@@ -54,6 +54,7 @@ def application(settings: Settings, secrets: Secrets | None) -> FastAPI:
         allowed={"frontend", "operator", "sandbox", "services"},
         acting_for={"services"},
         confined={"sandbox": ("/api/raw",)},
+        admits_with_keys=admits_with_keys,
         readiness=readiness,
     )
 
@@ -89,7 +90,7 @@ def application(settings: Settings, secrets: Secrets | None) -> FastAPI:
 async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     app = application(Settings(home=tmp_path, max_body_bytes=1000), None)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
@@ -172,13 +173,57 @@ async def test_a_large_body_is_refused_declared_or_not(client: httpx.AsyncClient
 
 async def test_health_and_metrics(tmp_path: Path) -> None:
     app = application(Settings(home=tmp_path), None)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         assert (await client.get("/health/ready")).json()["checks"] == {"part": "ok"}
         app.state.ready["value"] = False
         reply = await client.get("/health/ready")
         assert (reply.status_code, reply.json()["checks"]) == (503, {"part": "gone"})
         assert (await client.get("/health/live")).status_code == 200
         assert "http_server_requests_total{" in (await client.get("/metrics")).text
+
+
+async def test_without_keys_a_page_that_rebinds_its_name_or_posts_from_elsewhere_is_refused(
+    client: httpx.AsyncClient,
+) -> None:
+    rebound = {"host": "evil.example:5000", "origin": "http://evil.example:5000"}
+    for headers, status, code in (
+        (rebound, 421, "unknown_host"),
+        ({"host": "evil.example"}, 421, "unknown_host"),
+        ({"origin": "https://evil.example"}, 403, "unknown_origin"),
+        ({"origin": "null"}, 403, "unknown_origin"),
+    ):
+        refused = await client.post("/api/ask", json={"message": "hola"}, headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (status, code)
+        assert "CAPIBARA6_ALLOWED_ORIGINS" in refused.json()["detail"]
+        assert (await client.post("/v1/ask", json={}, headers=headers)).json()["error"]["code"] == code
+        assert (await client.get("/metrics", headers=headers)).status_code == status
+        assert (await client.get("/health/live", headers=headers)).status_code == 200
+    for headers in ({"host": "127.0.0.1:5000", "origin": "http://localhost:8080"}, {"host": "[::1]:5000"}):
+        assert (await client.post("/api/ask", json={"message": "hola"}, headers=headers)).status_code == 200
+
+
+async def test_without_keys_requests_that_the_service_guards_itself_are_for_known_names_too(tmp_path: Path) -> None:
+    app = FastAPI()
+
+    async def readiness() -> Readiness:
+        return Readiness(True)
+
+    install_border(
+        app,
+        service="sandbox-gateway",
+        settings=Settings(home=tmp_path),
+        secrets=None,
+        allowed=set(),
+        readiness=readiness,
+        render=lambda error: JSONResponse({"told": error.code}, error.status),
+        unguarded=lambda scope: any(name == b"e2b-sandbox-id" for name, _ in scope["headers"]),
+    )
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, headers={"e2b-sandbox-id": "s"}) as client:
+        for host in ("127.0.0.1:8086", "49983-s.localhost:8086"):
+            assert (await client.get(f"http://{host}/health/live")).status_code == 200
+        refused = await client.get("http://evil.example/health/live")
+        assert (refused.status_code, refused.json()) == (421, {"told": "unknown_host"})
 
 
 async def test_beyond_this_machine_a_key_is_asked_for(tmp_path: Path) -> None:
@@ -201,6 +246,8 @@ async def test_beyond_this_machine_a_key_is_asked_for(tmp_path: Path) -> None:
         assert (await ask({"x-api-key": frontend})).json()["who"] == "frontend"
         assert (await client.get("/health/live")).status_code == 200
         assert (await client.get("/metrics")).status_code == 401
+        named = {"host": "capibara.example.org", "origin": "https://example.org", "x-api-key": frontend}
+        assert (await ask(named)).json()["who"] == "frontend"  # under whatever name a proxy is called
 
 
 async def test_a_confined_key_opens_its_own_paths_and_no_others(tmp_path: Path) -> None:
@@ -247,6 +294,24 @@ async def test_a_service_may_speak_anothers_protocol_and_guard_some_requests_its
         assert passed.json() == {"bytes": 100, "principal": "anonymous"}
         assert "x-capibara6-run-id" in passed.headers
         assert (await client.get("/nowhere", headers={"x-own": "1"})).json() == {"told": "not_found"}
+
+
+async def test_where_a_protocol_asks_it_pages_are_looked_at_with_keys_too(tmp_path: Path) -> None:
+    (tmp_path / "topology.toml").write_text(PUBLIC)
+    settings = Settings(home=tmp_path, topology=tmp_path / "topology.toml", allowed_origins="https://n8n.example.org")
+    secrets = ensure_secrets(settings)
+    transport = httpx.ASGITransport(application(settings, secrets, admits_with_keys=True))
+    key = {"x-api-key": secrets.frontend_key.get_secret_value()}
+    async with httpx.AsyncClient(transport=transport, headers=key) as client:
+
+        async def ask(host: str, origin: str) -> int:
+            headers = {"origin": origin}
+            return (await client.post(f"{host}/api/ask", json={"message": "hola"}, headers=headers)).status_code
+
+        assert await ask("http://192.0.2.2:5003", "http://192.0.2.3:8080") == 200
+        assert await ask("https://n8n.example.org", "https://n8n.example.org") == 200
+        assert await ask("http://192.0.2.2:5003", "https://evil.example") == 403
+        assert await ask("http://evil.example", "http://192.0.2.3:8080") == 421
 
 
 async def test_a_service_may_ask_on_behalf_of_somebody_and_others_may_not(tmp_path: Path) -> None:

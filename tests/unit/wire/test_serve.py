@@ -160,6 +160,20 @@ async def test_a_large_body_after_a_small_head_is_none_of_it(server: Server) -> 
     writer.close()
 
 
+async def test_what_came_of_a_body_together_with_its_head_does_not_count_against_the_next_head(server: Server) -> None:
+    reader, writer = await server.open()
+    await until(lambda: bool(server.connections))
+    (connection,) = server.connections
+    body = b"x" * (2 * serve.HEAD_BYTES)
+    request = b"POST /brief HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % (2 * len(body)) + body
+    for _ in range(2):
+        connection.data_received(request)  # in one piece, which sockets give only sometimes
+        connection.data_received(body)
+        async with asyncio.timeout(LIMIT_SECONDS):
+            assert await reader.readexactly(len(ANSWER)) == ANSWER
+    writer.close()
+
+
 async def test_many_small_requests_in_one_piece_are_all_answered(server: Server) -> None:
     count = 3 * serve.HEAD_BYTES // len(REQUEST)
     reader, writer = await server.open(REQUEST * count)

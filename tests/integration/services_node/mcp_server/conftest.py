@@ -33,7 +33,7 @@ def trying() -> Iterator[McpProcess]:
         "CAPIBARA6_MCP_RESULT_BINARY_BYTES": "1000",
         "CAPIBARA6_MCP_CLEANUP_SECONDS": "0.5",
         "CAPIBARA6_MAX_BODY_BYTES": "100000",
-        "CAPIBARA6_MCP_ALLOWED_ORIGINS": "https://n8n.example.org",
+        "CAPIBARA6_ALLOWED_ORIGINS": "https://n8n.example.org",
     }
     with McpProcess(HERE / "trying_server.py", extra) as process:
         yield process

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,24 +12,12 @@ import psutil
 from installation import Installation, eventually
 
 HERE = Path(__file__).resolve().parent
-SMART, SERVER = 5010, 5003
-
-
-def free_offset() -> int:
-    for offset in range(12_000, 40_000, 41):
-        try:
-            for port in (SMART, SERVER):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port + offset))
-        except OSError:
-            continue
-        return offset
-    raise AssertionError("no free ports")
+SMART = 5010
 
 
 class Pair:
     def __init__(self, **extra: str) -> None:
-        self.home = Installation(offset=free_offset(), extra={"CAPIBARA6_SMART_REFRESH_SECONDS": "0.5", **extra})
+        self.home = Installation(extra={"CAPIBARA6_SMART_REFRESH_SECONDS": "0.5", **extra})
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._http = httpx.Client(timeout=20)
 

@@ -1,4 +1,4 @@
-"""What is decided without a server: bounds of results, marks, pages, who may call, other servers' tools."""
+"""What is decided without a server: bounds of results, marks, pages, other servers' tools."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from mcp_types import BlobResourceContents, EmbeddedResource, TextContent
 from mcp_types import Tool as Descriptor
 from pydantic import BaseModel
 
-from services_node.mcp_protocol.admission import admission
 from services_node.mcp_server.errors import BadCursor, ToolFailed
 from services_node.mcp_server.external_settings import ExternalServer, read_external_servers
 from services_node.mcp_server.external_tools import tool_of
@@ -22,7 +21,6 @@ from services_node.mcp_server.registry import Call, Page, Registry, ResourceEntr
 from services_node.mcp_server.results import ResultLimits, bounded, cut, mark_untrusted
 from stack.errors import ConfigurationError
 from stack.settings import Settings
-from stack.topology import load_topology
 
 LIMITS = ResultLimits(chars=1000, binary_bytes=100)
 
@@ -146,47 +144,6 @@ async def test_a_list_that_hangs_holds_up_a_page_once_and_is_passed_over(tmp_pat
 async def _without_parameters() -> str:
     """Reads."""
     return ""
-
-
-@pytest.mark.parametrize(
-    ("host", "origin", "hosts", "origins"),
-    [
-        ("127.0.0.1:5003", None, True, True),
-        ("LOCALHOST", "http://localhost:8080", True, True),
-        ("[::1]:5003", "https://[::1]", True, True),
-        ("192.0.2.2:5003", "http://192.0.2.3:8080", True, True),
-        ("192.0.2.1", "http://192.0.2.1", False, False),
-        ("n8n.example.org", "https://n8n.example.org", True, True),
-        ("n8n.example.org:1", "http://n8n.example.org", True, False),
-        ("any.example.org", "http://any.example.org:99", True, True),
-        ("evil.example", "https://evil.example", False, False),
-        ("localhost.evil.example", "http://localhost.evil.example", False, False),
-        ("127.0.0.1@evil.example", "null", False, False),
-        ("", "", False, False),
-        (None, "http://", False, False),
-    ],
-)
-def test_only_known_names_and_origins_are_let_in(
-    tmp_path: Path, host: str | None, origin: str | None, hosts: bool, origins: bool
-) -> None:
-    topology = tmp_path / "topology.toml"
-    topology.write_text(
-        "\n".join(
-            f'[nodes.{node}]\naddress = "192.0.2.{number}"'
-            for number, node in enumerate(("models-europe", "services", "frontend"), 1)
-        )
-    )
-    settings = Settings(
-        home=tmp_path, topology=topology, mcp_allowed_origins="https://n8n.example.org, http://any.example.org:*"
-    )
-    door = admission(settings, load_topology(settings))
-    assert (door.host(host), door.origin(origin)) == (hosts, origins)
-
-
-def test_an_origin_that_is_none_is_a_fault_of_the_settings(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, mcp_allowed_origins="n8n.example.org")
-    with pytest.raises(ConfigurationError, match=r"'n8n\.example\.org' is no origin"):
-        admission(settings, load_topology(settings))
 
 
 @pytest.mark.parametrize(

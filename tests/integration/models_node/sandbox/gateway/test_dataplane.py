@@ -203,7 +203,7 @@ async def test_both_directions_flow_at_once(gateway: RunningGateway) -> None:
     url = httpx.URL(gateway.url)
     reader, writer = await asyncio.open_connection(url.host, url.port)
     head = "".join(f"{name}: {value}\r\n" for name, value in sandbox.headers().items())
-    start = f"POST /process.Process/StreamInput HTTP/1.1\r\nhost: x\r\n{head}transfer-encoding: chunked\r\n\r\n"
+    start = f"POST /process.Process/StreamInput HTTP/1.1\r\nhost: localhost\r\n{head}transfer-encoding: chunked\r\n\r\n"
     writer.write(start.encode())
     async with asyncio.timeout(20):
         for number in range(5):
@@ -297,7 +297,7 @@ def test_a_sandbox_has_so_many_connections_and_others_do_not_feel_it(gateway: Ru
     host = httpx.URL(gateway.url)
     body = b'{"code": "hang"}'
     head = "".join(f"{name}: {value}\r\n" for name, value in busy.headers(INTERPRETER).items())
-    request = f"POST /execute HTTP/1.1\r\nhost: x\r\n{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    request = f"POST /execute HTTP/1.1\r\nhost: localhost\r\n{head}content-length: {len(body)}\r\n\r\n".encode() + body
     held = [socket.create_connection((host.host, host.port or 80)) for _ in range(64)]
     try:
         for connection in held:

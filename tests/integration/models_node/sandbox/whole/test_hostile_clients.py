@@ -81,7 +81,7 @@ def test_uploads_that_trickle_hold_up_nobody(node: Node, sandbox: Sandbox) -> No
     """Thirty that send one byte and wait: each is cut off in the end, others are served meanwhile."""
     held = []
     head = (
-        f"POST /files?path=slow&username=user HTTP/1.1\r\nHost: x\r\nE2b-Sandbox-Id: {sandbox.sandbox_id}\r\n"
+        f"POST /files?path=slow&username=user HTTP/1.1\r\nHost: localhost\r\nE2b-Sandbox-Id: {sandbox.sandbox_id}\r\n"
         f"E2b-Sandbox-Port: 49983\r\nX-Access-Token: {sandbox._envd_access_token}\r\n"
         "Content-Type: application/octet-stream\r\nContent-Length: 1000000\r\n\r\nx"
     )
