@@ -46,7 +46,8 @@ _technical = any_of(
 _ABOUT_US = frozenset(stems("company empresa about identidad identity info información quiénes"))
 _ABOUT_MACHINE = frozenset(stems("technical técnico specs especificaciones hardware arquitectura architecture"))
 _DATED = frozenset(stems("date fecha datetime"))
-_EXPRESSION = re.compile(r"[-(]*\d[\d.,\s()]*(?:[-+*/×÷^%][-\s(]*\d[\d.,\s()]*)+")
+# A run of numbers and what joins them. Nothing is tried twice: no start within a run, no part of one given back.
+_RUN = re.compile(r"(?<![-(])[-(]*+\d[\d.,\s()]*+(?P<joined>(?:[-+*/×÷^%][-\s(]*+\d[\d.,\s()]*+)*+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +102,18 @@ def needs(query: str, documents: Sequence[ContextDocument], most: int = 3) -> Ne
         and document.text
         and (document.name_stems & wanted or len(document.name_stems & words) >= 2)
     ]
-    expression = _EXPRESSION.search(query) if shown.get("arithmetic") == SURE else None
+    expression = expression_in(looked_at(query)) if shown.get("arithmetic") == SURE else None
     return Needs(
         language=language_of(text),
         documents=tuple(chosen[:most]),
         date=shown.get("clock") == SURE,
-        expression=expression[0].strip() if expression else None,
+        expression=expression,
     )
+
+
+def expression_in(text: str) -> str | None:
+    """The first run of numbers that something joins, as it stands there."""
+    return next((run[0].strip() for run in _RUN.finditer(text) if run["joined"]), None)
 
 
 def augmented(query: str, needed: Needs, now: datetime, result: str | None) -> tuple[str, int]:
