@@ -119,6 +119,8 @@ class FlowStatus(BaseModel):
     title="Look at a run",
     read_only=True,
     idempotent=True,
+    untrusted=True,  # errors and names of files repeat what code and pages said
+    marked=False,
     timeout_seconds=15,
     cost="cheap",
     examples=(
