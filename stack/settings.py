@@ -262,6 +262,7 @@ class Settings(BaseSettings):
         1_000_000, gt=0, description="An image, sound or file inside a tool's result (named and left out beyond)."
     )
     mcp_resource_bytes: int = Field(2**20, gt=0, description="What reading a resource gives (text is cut beyond).")
+    mcp_concurrent_reads: int = Field(16, ge=1, description="Resources read at once; further readings wait.")
     mcp_read_seconds: float = Field(
         15, gt=0, description="Longest reading or listing of resources, rendering of a prompt, completion."
     )
@@ -270,10 +271,15 @@ class Settings(BaseSettings):
     )
     mcp_page_items: int = Field(100, ge=1, description="Tools, resources or prompts in one page of a list.")
     mcp_sessions: int = Field(
-        256, ge=1, description="Sessions of MCP 2025-11-25 at once; beyond, the one idle for longest is ended."
+        256,
+        ge=1,
+        description="Sessions of MCP 2025-11-25 at once, half of them for one caller; beyond, the one idle for longest "
+        "is ended, the caller's own first.",
     )
     mcp_session_idle_seconds: float = Field(900, gt=0, description="A session without requests is ended after this.")
-    mcp_subscriptions: int = Field(64, ge=1, description="Streams of changes (2026-07-28) open at once.")
+    mcp_subscriptions: int = Field(
+        64, ge=1, description="Streams of changes (2026-07-28) open at once, half of them for one caller."
+    )
     mcp_contexts: Path | None = Field(
         None, description="Folder of the team's context documents (Markdown); unset: those about Capibara6 itself."
     )

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser, AuthorizationContext
 from mcp.server.auth.provider import AccessToken
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http import GET_STREAM_KEY, MCP_SESSION_ID_HEADER, StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.subscriptions import ListenHandler, SubscriptionBus
+from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import MCP_PROTOCOL_VERSION_HEADER
+from mcp_types import INTERNAL_ERROR, SubscriptionsListenRequestParams, SubscriptionsListenResult
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
+from services_node.mcp_protocol.sharing import Held, gives_way, share_of
 from stack.settings import Settings
 from wire.context import RequestContext, current, enter
 from wire.trace import TraceContext
@@ -30,11 +35,28 @@ POLL_SECONDS = 0.02  # while sessions finish their answers
 _ROUTE = SimpleNamespace(path=PATH)  # for the border's metrics
 
 
+class _SharedSessions(StreamableHTTPSessionManager):
+    """The SDK's sessions, of which one principal holds its share at most (503 beyond, as where all are in use)."""
+
+    def _admit_session(self, requestor: AuthorizationContext | None) -> StreamableHTTPServerTransport | None:
+        held = sum(owner == requestor for owner in self._session_owners.values())
+        if self.max_sessions is not None and held >= share_of(self.max_sessions):
+            return None
+        return super()._admit_session(requestor)
+
+    def held(self) -> list[Held]:
+        """In the order in which they were opened."""
+        return [
+            Held(name, self._session_owners[name]["client_id"], not _answering(one), _idle_until(one))
+            for name, one in self._server_instances.items()
+        ]
+
+
 class McpEndpoint:
     """Both eras: one request at a time (2026-07-28), or sessions (2025-11-25), each its principal's own."""
 
     def __init__(self, server: Server[Any], settings: Settings) -> None:
-        self._sessions = StreamableHTTPSessionManager(
+        self._sessions = _SharedSessions(
             server,
             session_idle_timeout=settings.mcp_session_idle_seconds,
             max_request_body_size=settings.max_body_bytes,
@@ -62,8 +84,12 @@ class McpEndpoint:
         scope["headers"] = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
         # The SDK answers 404 to a session that another user opened.
         scope["user"] = AuthenticatedUser(AccessToken(token="", client_id=context.principal.name, scopes=[]))
-        if _opens_session(scope) and self.sessions >= self._most:
-            await self._make_room()
+        if _opens_session(scope):
+            # Sessions that were opened and left, some with their stream of notifications still open, must not keep
+            # others out. (The SDK itself can only refuse.)
+            ended = gives_way(self._sessions.held(), context.principal.name, self._most)
+            if ended is not None:
+                await self._end(ended)
         await self._sessions.handle_request(scope, receive, send)
 
     async def close_sessions(self, seconds: float) -> None:
@@ -79,24 +105,6 @@ class McpEndpoint:
                 return
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _make_room(self) -> None:
-        """Ends the session that has waited for longest with nothing asked: sessions that were opened and left, some
-        with their stream of notifications still open, must not keep others out. (The SDK itself can only refuse.)
-        """
-        free = [
-            (name, transport)
-            for name, transport in self._sessions._server_instances.items()
-            if not _answering(transport)
-        ]  # in the order in which they were opened
-        waiting = [
-            (one.idle_scope.deadline, name) for name, one in free if one.idle_scope and not one._requests_in_flight
-        ]
-        listening = [name for name, one in free if one._requests_in_flight]
-        if waiting:
-            await self._end(min(waiting)[1])
-        elif listening:
-            await self._end(listening[0])
-
     async def _end(self, name: str) -> None:
         transport = self._sessions._server_instances.get(name)
         if transport is not None:
@@ -106,6 +114,11 @@ class McpEndpoint:
 def _answering(transport: StreamableHTTPServerTransport) -> bool:
     """Whether it has a request in hand; an open stream of notifications is none."""
     return transport._requests_in_flight > (GET_STREAM_KEY in transport._request_streams)
+
+
+def _idle_until(transport: StreamableHTTPServerTransport) -> float | None:
+    """By the loop's clock; None for one with an open stream."""
+    return transport.idle_scope.deadline if transport.idle_scope and not transport._requests_in_flight else None
 
 
 def _opens_session(scope: Scope) -> bool:
@@ -126,3 +139,26 @@ def entered(ctx: ServerRequestContext[Any, Any]) -> RequestContext:
     known = replace(known, trace=known.trace.unless(TraceContext.parse(said) if isinstance(said, str) else None))
     enter(known)
     return known
+
+
+class SharedListen(ListenHandler):
+    """The streams of changes of 2026-07-28: at most `most`, and half of them for one principal."""
+
+    def __init__(self, bus: SubscriptionBus, *, most: int) -> None:
+        super().__init__(bus, max_subscriptions=most)
+        self._share = share_of(most)
+        self._held: Counter[str] = Counter()
+
+    async def __call__(
+        self, ctx: ServerRequestContext[Any, Any], params: SubscriptionsListenRequestParams
+    ) -> SubscriptionsListenResult:
+        name = entered(ctx).principal.name
+        if self._held[name] >= self._share:
+            raise MCPError(INTERNAL_ERROR, f"{self._share} streams of changes are open for {name}, as many as may be")
+        self._held[name] += 1
+        try:
+            return await super().__call__(ctx, params)
+        finally:
+            self._held[name] -= 1
+            if not self._held[name]:
+                del self._held[name]

@@ -15,7 +15,7 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from starlette.routing import Route
 
-from services_node.mcp_protocol.endpoint import PATH, McpEndpoint
+from services_node.mcp_protocol.endpoint import PATH, McpEndpoint, SharedListen
 from services_node.mcp_server import rest
 from services_node.mcp_server.calling import Caller
 from services_node.mcp_server.catalogue import product_registry
@@ -66,7 +66,7 @@ def application(
     offer = Offer(registry, ChainMap(registry.tools, external.tools))
     limits = ResultLimits(settings.mcp_result_chars, settings.mcp_result_binary_bytes)
     caller = Caller(offer.tools, limits, settings.mcp_concurrent_calls, settings.mcp_cleanup_seconds)
-    listen = ListenHandler(bus, max_subscriptions=settings.mcp_subscriptions)
+    listen = SharedListen(bus, most=settings.mcp_subscriptions)
     server = build_server(offer, caller, parts, listen)
     endpoint = McpEndpoint(server, settings)
     for name in ("mcp", "httpx2"):  # a line for each session, with its id, and for each outgoing call

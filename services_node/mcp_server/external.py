@@ -250,12 +250,11 @@ def _passing_on(call: Call) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    """In a few words, without anything of a request (a key may be in it)."""
+    """In a few words of ours, without anything of a request (a key may be in it) or of what the server says."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, httpx2.HTTPStatusError):
         return f"HTTP {error.response.status_code}"
-    text = error.message if isinstance(error, MCPError) else type(error).__name__
-    return text[:200]
+    return f"MCP error {error.code}" if isinstance(error, MCPError) else type(error).__name__

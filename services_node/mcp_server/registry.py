@@ -107,7 +107,8 @@ class Call:
 class ToolReply:
     """content: what the model reads. structured: the result as data, where the tool has an output schema.
 
-    untrusted: the content comes from outside: it is marked as data, not instructions. source: where from (a host).
+    untrusted: the content comes from outside, whole: it is marked as data, not instructions, and links become text.
+    source: where from (a host).
     failed: what was asked for failed, and this is what is known of it: a result with `isError`.
     """
 
@@ -126,8 +127,9 @@ class Tool:
     """A tool and what is promised of it. run: from arguments as they came, to a reply; raises ToolFailed.
 
     read_only: changes nothing. idempotent: once or twice is the same. destructive: may lose something.
-    open_world: works on what is outside this installation. untrusted: so may its results be. examples: questions, and
-    the arguments that answer them, for small models to imitate.
+    open_world: works on what is outside this installation. untrusted: so may its results be; marked: they then stand
+    between marks (not where most of the text is ours: small models read it worse). examples: questions, and the
+    arguments that answer them, for small models to imitate.
     """
 
     name: str
@@ -141,6 +143,7 @@ class Tool:
     destructive: bool = False
     open_world: bool = False
     untrusted: bool = False
+    marked: bool = True
     timeout_seconds: float = 30
     cost: Cost = "cheap"
     keywords: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -253,6 +256,7 @@ class Registry:
         destructive: bool = False,
         open_world: bool = False,
         untrusted: bool = False,
+        marked: bool = True,
         output: type[BaseModel] | None = None,
     ) -> Callable[[Callable[..., Awaitable[Any]]], Callable[..., Awaitable[Any]]]:
         """See the module. The function itself is returned unchanged, to be called and tested as it is."""
@@ -288,6 +292,7 @@ class Registry:
                     destructive=destructive,
                     open_world=open_world,
                     untrusted=untrusted,
+                    marked=marked,
                     timeout_seconds=timeout_seconds,
                     cost=cost,
                     keywords=keywords,

@@ -23,7 +23,8 @@ _QUESTION = {"es": "Pregunta", "en": "Question"}
 
 CURRENT_DATE = "current_date"  # 5003's; here the date is told in the question's language
 MOST_KEYWORDS = 200
-_EXPRESSION = re.compile(r"[-(]*\d[\d.,\s()]*(?:[-+*/×÷^%][-\s(]*\d[\d.,\s()]*)+")
+# A run of numbers and what joins them. Nothing is tried twice: no start within a run, no part of one given back.
+_RUN = re.compile(r"(?<![-(])[-(]*+\d[\d.,\s()]*+(?P<joined>(?:[-+*/×÷^%][-\s(]*+\d[\d.,\s()]*+)*+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,18 @@ def needs(query: str, documents: Sequence[ContextDocument]) -> Needs:
     text = looked_at(query)
     shown = signals(Question.of(folded(text)))
     told_here = [document for document in documents if document.text and document.id != CURRENT_DATE]
-    expression = _EXPRESSION.search(query) if shown.get("arithmetic") == SURE else None
+    expression = expression_in(looked_at(query)) if shown.get("arithmetic") == SURE else None
     return Needs(
         language=language_of(query, "es"),  # the team's first language
         documents=tuple(fitting(text, told_here)),
         date=shown.get("clock") == SURE,
-        expression=expression[0].strip() if expression else None,
+        expression=expression,
     )
+
+
+def expression_in(text: str) -> str | None:
+    """The first run of numbers that something joins, as it stands there."""
+    return next((run[0].strip() for run in _RUN.finditer(text) if run["joined"]), None)
 
 
 def augmented(query: str, needed: Needs, now: datetime, result: str | None) -> tuple[str, int]:

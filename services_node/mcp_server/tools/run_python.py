@@ -35,6 +35,8 @@ TELL_SECONDS = 0.5  # progress is told no more often
 @registry.tool(
     title="Run Python",
     timeout_seconds=LONGEST_SECONDS + 60,
+    untrusted=True,  # its input may come from files and pages
+    marked=False,
     cost="expensive",
     output=CodeOutcome,
     examples=(

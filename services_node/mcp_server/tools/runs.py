@@ -16,6 +16,7 @@ registry = Registry()
 
 OPEN = frozenset({"queued", "running"})
 MAX_PARAMETERS_CHARS = 200_000
+SET_BY_PEOPLE = "tools"  # what a run may do: a model that may begin one could give it more than it has itself
 RunId = Annotated[uuid.UUID, Field(description="The run's id (a UUID).")]
 
 
@@ -118,6 +119,8 @@ class FlowStatus(BaseModel):
     title="Look at a run",
     read_only=True,
     idempotent=True,
+    untrusted=True,  # errors and names of files repeat what code and pages said
+    marked=False,
     timeout_seconds=15,
     cost="cheap",
     examples=(
@@ -153,6 +156,11 @@ async def start_flow(
     call: Call,
 ) -> FlowStarted:
     """Starts a flow in the background and returns its run id at once. Use it only when the user asks for it."""
+    if parameters.get(SET_BY_PEOPLE) not in (None, False):
+        raise ToolFailed(
+            f"`{SET_BY_PEOPLE}` in `parameters` is not yours to give: which tools a flow may use is decided by people, "
+            "never by a model. Leave it out for the usual ones, or say false for none."
+        )
     written = json.dumps(parameters, sort_keys=True, ensure_ascii=False)
     if len(written) > MAX_PARAMETERS_CHARS:
         raise ToolFailed(f"`parameters` has {len(written)} characters; at most {MAX_PARAMETERS_CHARS} are taken.")

@@ -44,6 +44,8 @@ class Hits(BaseModel):
     title="Search conversations",
     read_only=True,
     idempotent=True,
+    untrusted=True,  # old answers may repeat pages
+    marked=False,
     timeout_seconds=15,
     cost="cheap",
     examples=(

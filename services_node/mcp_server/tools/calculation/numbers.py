@@ -134,9 +134,16 @@ def approximately(work: Callable[..., float], *values: Number) -> float:
 
 
 def told(value: Number) -> tuple[str, bool]:
-    """A number as text, and whether the text says it exactly."""
+    """A number as text, and whether the text says it exactly. Raises CalculationFailed for one too long to write."""
     if isinstance(value, float):
         return _rough_text(value), False
+    try:
+        return _told_fraction(value)
+    except ValueError:  # more digits than Python writes
+        raise too_large() from None
+
+
+def _told_fraction(value: Fraction) -> tuple[str, bool]:
     if value.denominator == 1:
         return str(value.numerator), True
     decimal = _terminating(value)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from services_node.mcp_server.tools.calculation import calendar
 from services_node.mcp_server.tools.calculation.errors import CalculationFailed, NotUnderstood
-from services_node.mcp_server.tools.calculation.numbers import MAX_DIGITS
+from services_node.mcp_server.tools.calculation.numbers import MAX_DIGITS, bounded, too_large
 from services_node.mcp_server.tools.calculation.vocabulary import (
     FUNCTION_PHRASES,
     LONGEST_PHRASE,
@@ -153,7 +153,7 @@ def _token(kind: str, word: str, close: bool, styles: set[str]) -> Token:
                 raise NotUnderstood(f"`{word}` is no time.")
             return Token("time", word, value=Fraction(sum(p * s for p, s in zip(parts, (3600, 60, 1), strict=False))))
         case "hex":
-            return Token("number", word, value=Fraction(int(word, 16)), close=close)
+            return Token("number", word, value=_written(Fraction(int(word, 16))), close=close)
         case "number":
             return Token("number", word, value=read_number(word, styles), close=close)
         case "word":
@@ -181,8 +181,7 @@ def read_number(word: str, styles: set[str]) -> Fraction:
     Raises CalculationFailed for one that can be read in two ways, or in none.
     """
     mantissa, _, exponent = re.sub("['_]", "", word).replace("E", "e").partition("e")
-    if exponent and abs(int(exponent[:9])) > MAX_DIGITS:
-        raise CalculationFailed(f"`{word}` is out of bounds: numbers have at most {MAX_DIGITS} digits.")
+    power = _power_of_ten(exponent, word)
     if _EITHER.fullmatch(mantissa):
         point = "." if "." in mantissa else ","
         if point == "," and len(styles) != 1:
@@ -194,7 +193,24 @@ def read_number(word: str, styles: set[str]) -> Fraction:
         mantissa = mantissa.replace(point, "" if grouping else ".")
     else:
         mantissa = _without_groups(mantissa, word)
-    return Fraction(mantissa) * Fraction(10) ** int(exponent or 0)
+    return _written(Fraction(mantissa) * Fraction(10) ** power)
+
+
+def _power_of_ten(exponent: str, word: str) -> int:
+    """The whole of it is looked at: zeros in front may hide how large it is. Raises CalculationFailed."""
+    try:
+        power = int(exponent or 0)
+    except ValueError:  # more digits than Python reads
+        raise too_large() from None
+    if abs(power) > MAX_DIGITS:
+        raise CalculationFailed(f"`{word}` is out of bounds: numbers have at most {MAX_DIGITS} digits.")
+    return power
+
+
+def _written(value: Fraction) -> Fraction:
+    """A number as it stands in the expression, within bounds like every result."""
+    bounded(value)
+    return value
 
 
 def _without_groups(mantissa: str, word: str) -> str:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from services_node.smart_mcp.contexts import ContextDocument, augmented, date_told, needs
+from services_node.smart_mcp.contexts import ContextDocument, augmented, date_told, expression_in, needs
 
 DOCUMENTS = [
     ContextDocument.of({"id": id_, "name": name, "keywords": keywords}, {"content": text}, 1_000)
@@ -53,6 +53,27 @@ def test_a_sum_is_told_only_when_it_was_reckoned() -> None:
     assert needed.expression == "12 * (45 - 7)"
     assert augmented("x", needed, NOW, "456") == ("[CÁLCULO]\n12 * (45 - 7) = 456\n\nPregunta: x", 1)
     assert augmented("x", needed, NOW, None) == ("x", 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("cuanto es (2 + 3) * 4?", "(2 + 3) * 4"), ("en 2024, 17×23 de algo", "2024, 17×23"),
+        ("de -(2+3) x 4", "-(2+3)"),
+        ("1 2 3", None), ("2 - 3x", "2 - 3"), ("2 - x, 4/5", "4/5"), ("", None),
+    ],
+)  # fmt: skip
+def test_an_expression_is_the_first_run_of_numbers_that_something_joins(text: str, found: str | None) -> None:
+    assert expression_in(text) == found
+
+
+@pytest.mark.parametrize("piece", ["1", "1 ", "(", "-", "1(", "- (", "1,", ". 1"])
+def test_a_long_run_of_signs_is_looked_through_once(piece: str) -> None:
+    assert expression_in(piece * (1_000_000 // len(piece)) + "x 2+3") == "2+3"
+
+
+def test_a_sum_is_looked_for_where_the_rest_is() -> None:
+    assert needs("calcula " + "bla " * 2000 + "2+3" + " bla" * 2000, []).expression is None
 
 
 def test_fields_are_told_as_lines_and_cut() -> None:

@@ -273,6 +273,19 @@ async def test_a_flow_is_started_once_however_often_a_run_says_so(api: ChatApi, 
     assert api.asked[-1].headers["idempotency-key"] != starts[0].headers["idempotency-key"]
 
 
+@pytest.mark.parametrize("tools", [["fetch_url"], [], "fetch_url", '["start_flow"]', True, {"fetch_url": 1}, 1])
+async def test_what_a_flow_may_do_is_never_set_by_a_model(api: ChatApi, call: Call, tools: Any) -> None:
+    with pytest.raises(ToolFailed, match="decided by people"):
+        await used("start_flow", {"flow": "chat", "parameters": {"message": "x", "tools": tools}}, call)
+    assert not api.asked
+
+
+@pytest.mark.parametrize("tools", [{}, {"tools": None}, {"tools": False}])
+async def test_a_flow_may_be_started_with_the_usual_tools_or_none(api: ChatApi, call: Call, tools: Any) -> None:
+    await used("start_flow", {"flow": "chat", "parameters": {"message": "x", **tools}}, call)
+    assert api.bodies == [{"parameters": {"message": "x", **tools}}]
+
+
 @pytest.mark.parametrize("flow", ["nothing", "../runs/x/cancel?", "code-batch/../chat"])
 async def test_a_flow_that_is_not_there_is_refused_with_those_that_are(api: ChatApi, call: Call, flow: str) -> None:
     with pytest.raises(ToolFailed, match=r"There are:\n- code-batch\n- chat"):

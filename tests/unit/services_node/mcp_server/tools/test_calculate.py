@@ -210,6 +210,23 @@ def test_what_is_nested_too_deeply_is_refused(expression: str) -> None:
         evaluate(expression)
 
 
+@pytest.mark.parametrize("expression", ["1e0000000001000000000", "1e-0000000001000000000", "1e" + "9" * 900])
+def test_zeros_in_front_of_an_exponent_hide_nothing(expression: str) -> None:
+    with pytest.raises(ToolFailed):
+        evaluate(expression)
+
+
+def test_a_number_within_an_expression_is_bounded_like_a_result() -> None:
+    with pytest.raises(ToolFailed, match="too large"):
+        evaluate(f"0.{'7' * 900}e-3900 * 0")
+    assert evaluate("1e0000000003").value == 1000
+
+
+def test_a_number_longer_than_python_writes_is_refused_in_words() -> None:
+    with pytest.raises(ToolFailed, match="too large"):
+        numbers.told(Fraction(10**5000))
+
+
 def test_a_long_expression_is_refused() -> None:
     with pytest.raises(ToolFailed, match=str(MAX_CHARS)):
         evaluate("1+" * MAX_CHARS + "1")

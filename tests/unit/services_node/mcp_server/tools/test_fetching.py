@@ -12,7 +12,7 @@ from services_node.mcp_server.errors import ToolFailed
 from services_node.mcp_server.tools.fetching import connection
 from services_node.mcp_server.tools.fetching.addresses import checked_url, refused
 from services_node.mcp_server.tools.fetching.connection import CheckedBackend
-from services_node.mcp_server.tools.fetching.content import decoded, text_of
+from services_node.mcp_server.tools.fetching.content import MOST_TAGS, decoded, text_of
 from services_node.mcp_server.tools.fetching.fetch import Fetched
 
 PORTS = frozenset({80, 443})
@@ -164,3 +164,50 @@ def test_binary_that_says_it_is_text_is_refused() -> None:
 )
 def test_a_text_is_decoded_by_what_is_known_of_it(data: bytes, charset: str | None, text: str) -> None:
     assert decoded(page(data, charset=charset)) == text
+
+
+@pytest.mark.parametrize("charset", ["punycode", "idna", "utf-7", "unicode_escape", "raw_unicode_escape"])
+def test_only_charsets_that_pages_are_in_are_taken_at_their_word(charset: str) -> None:
+    text = "año \\u0041 +AGE-"
+    assert decoded(page(text.encode(), charset=charset)) == text
+    assert decoded(page(f"<meta charset='{charset}'>{text}".encode())).endswith(text)
+
+
+@pytest.mark.parametrize("charset", ["UTF-8", "latin1", "windows-1252", "gbk", "Big5", "EUC-JP", "Shift_JIS", "koi8-r"])
+def test_every_usual_charset_is_read(charset: str) -> None:
+    assert decoded(page("ab".encode(charset), charset=charset)) == "ab"
+
+
+def test_a_page_of_very_many_tags_is_read_by_its_text_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    import trafilatura
+
+    def never(*args: Any, **how: Any) -> str:
+        raise AssertionError("the careful way cannot be stopped once it has begun")
+
+    monkeypatch.setattr(trafilatura, "extract", never)
+    found = text_of(page(b"<html><body>" + b"<p>uno</p>" * (MOST_TAGS // 2 + 10) + b"<p>end</p></body></html>"))
+    assert found.text.startswith("uno") and found.text.endswith("end")
+
+
+def test_a_tag_of_very_many_attributes_is_read_without_them() -> None:
+    many = " ".join(f"a{number}='>'" for number in range(100_000))
+    text = "Rivers run from the mountains to the sea. " * 5
+    found = text_of(page(f"<html><body><article {many}><p>{text}</p></article></body></html>".encode()))
+    assert text.strip() in found.text
+
+
+def test_a_cell_that_claims_to_be_thousands_is_one() -> None:
+    rows = "<tr><td colspan=1000>uno</td><td ROWSPAN = '900'>dos</td></tr>" * 300
+    found = text_of(page(f"<html><body><article><table>{rows}</table></article></body></html>".encode()))
+    assert found.text.count("uno") == 300 and len(found.text) < 20_000
+
+
+@pytest.mark.parametrize("piece", ["<a ", "<a b='", "<script ", "<!-- ", "<a b=\"'", "<p a=", "<"])
+def test_tags_that_never_end_are_looked_through_once(piece: str) -> None:
+    text_of(page(b"<html><body><p>uno</p>" + piece.encode() * (500_000 // len(piece))))
+
+
+def test_scripts_are_not_taken_for_tags() -> None:
+    script = "<script>if (a<b && c=='\"') { x = \"" + "y" * 2000 + '" }</script>'
+    text = "Rivers run from the mountains to the sea. " * 5
+    assert text.strip() in text_of(page(f"<html><body>{script}<p>{text}</p></body></html>".encode())).text
