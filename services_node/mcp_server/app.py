@@ -16,7 +16,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from starlette.routing import Route
 
 from services_node.mcp_protocol.admission import admission
-from services_node.mcp_protocol.endpoint import PATH, Doorkeeper, McpEndpoint, SharedListen
+from services_node.mcp_protocol.endpoint import LAST_WORDS_SECONDS, PATH, Doorkeeper, McpEndpoint, SharedListen
 from services_node.mcp_server import rest
 from services_node.mcp_server.calling import Caller
 from services_node.mcp_server.catalogue import product_registry
@@ -34,7 +34,6 @@ from wire.border import install_border
 SERVICE = "mcp-server"
 PRINCIPALS = {"frontend", "n8n", "operator", "services"}
 ACTING_FOR = {"services"}
-LAST_WORDS_SECONDS = 1.0  # for the answers of calls that a stop ends
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -10,7 +11,7 @@ from fastapi import FastAPI
 from starlette.routing import Route
 
 from services_node.mcp_protocol.admission import admission
-from services_node.mcp_protocol.endpoint import PATH, Doorkeeper, McpEndpoint
+from services_node.mcp_protocol.endpoint import LAST_WORDS_SECONDS, PATH, Doorkeeper, McpEndpoint
 from services_node.smart_mcp import routes
 from services_node.smart_mcp.forwarding import Forwarder
 from services_node.smart_mcp.parts import Parts, make_parts
@@ -20,6 +21,8 @@ from stack.settings import Settings
 from stack.topology import load_topology
 from wire.border import install_border
 from wire.health import Readiness
+
+log = logging.getLogger("services_node.smart_mcp")
 
 SERVICE = "smart-mcp"
 PRINCIPALS = {"frontend", "n8n", "operator", "services"}
@@ -66,14 +69,17 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
             asyncio.create_task(parts.catalogue.keep(), name="catalogue"),
             asyncio.create_task(_look(parts), name="embeddings"),
         ]
-        stop = asyncio.create_task(_stop(app))
+        stop = asyncio.create_task(_stop(app), name="stop")
         try:
             yield
         finally:
             app.state.stopping.set()
             for task in background:
                 task.cancel()
-            await asyncio.gather(*background, stop, return_exceptions=True)
+            ended = await asyncio.gather(*background, stop, return_exceptions=True)
+            for task, end in zip([*background, stop], ended, strict=True):
+                if isinstance(end, Exception):
+                    log.error("what runs beside the requests failed", exc_info=end, extra={"task": task.get_name()})
     await parts.close()
 
 
@@ -90,4 +96,4 @@ async def _stop(app: FastAPI) -> None:
     """At the first stop signal, before the server waits for its open streams: they end with a reason."""
     await app.state.stopping.wait()
     await app.state.forwarder.stop()
-    await app.state.endpoint.close_sessions()
+    await app.state.endpoint.close_sessions(LAST_WORDS_SECONDS)
