@@ -59,14 +59,17 @@ class Conversations:
             raise no_conversation(conversation_id)
         return ConversationRecord(**rows[0]._asdict())
 
-    async def messages(self, conversation_id: uuid.UUID, owner: str, *, limit: int) -> list[MessageRecord]:
-        """The newest `limit` messages, oldest first."""
-        rows = await self._database.rows(
-            select(*_MESSAGE)
-            .where(Message.conversation_id == conversation_id, Message.owner == owner)
-            .order_by(Message.position.desc())
-            .limit(limit)
-        )
+    async def messages(
+        self, conversation_id: uuid.UUID, owner: str, *, limit: int, before: uuid.UUID | None = None
+    ) -> list[MessageRecord]:
+        """The newest `limit` messages, of those before the message `before`, oldest first; none before one that is not
+        there.
+        """
+        asked = select(*_MESSAGE).where(Message.conversation_id == conversation_id, Message.owner == owner)
+        if before is not None:
+            place = select(Message.position).where(Message.id == before, Message.conversation_id == conversation_id)
+            asked = asked.where(Message.position < place.scalar_subquery())
+        rows = await self._database.rows(asked.order_by(Message.position.desc()).limit(limit))
         return [message_record(row) for row in reversed(rows)]
 
     async def last_message(self, conversation_id: uuid.UUID, owner: str) -> MessageRecord | None:

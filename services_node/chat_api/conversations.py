@@ -61,12 +61,15 @@ async def search(
 
 @router.get("/{conversation_id}")
 async def conversation(
-    conversation_id: uuid.UUID, request: Request, messages: Annotated[int, Query(ge=0, le=1000)] = 200
+    conversation_id: uuid.UUID,
+    request: Request,
+    messages: Annotated[int, Query(ge=0, le=1000)] = 200,
+    before: uuid.UUID | None = None,
 ) -> ConversationWithMessages:
-    """A conversation with its newest messages, oldest first."""
+    """A conversation with its newest messages, oldest first. `before`: a message's id; those before it only."""
     store = parts_of(request).conversations
     found = await store.get(conversation_id, owner())
-    said = await store.messages(conversation_id, owner(), limit=messages)
+    said = await store.messages(conversation_id, owner(), limit=messages, before=before)
     return ConversationWithMessages(
         **ConversationOut.of(found).model_dump(), messages=[MessageOut.of(one) for one in said]
     )

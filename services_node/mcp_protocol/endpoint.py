@@ -31,6 +31,7 @@ from wire.trace import TraceContext
 
 PATH = "/mcp"
 SCOPE_CONTEXT = "capibara6.context"  # of the request, for handlers that run in a task of the SDK's
+LAST_WORDS_SECONDS = 1.0  # for the answers of calls that a stop ends
 POLL_SECONDS = 0.02  # while sessions finish their answers
 _ROUTE = SimpleNamespace(path=PATH)  # for the border's metrics
 

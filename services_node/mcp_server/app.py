@@ -15,7 +15,7 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
 from starlette.routing import Route
 
-from services_node.mcp_protocol.endpoint import PATH, McpEndpoint, SharedListen
+from services_node.mcp_protocol.endpoint import LAST_WORDS_SECONDS, PATH, McpEndpoint, SharedListen
 from services_node.mcp_server import rest
 from services_node.mcp_server.calling import Caller
 from services_node.mcp_server.catalogue import product_registry
@@ -33,7 +33,6 @@ from wire.border import install_border
 SERVICE = "mcp-server"
 PRINCIPALS = {"frontend", "n8n", "operator", "services"}
 ACTING_FOR = {"services"}
-LAST_WORDS_SECONDS = 1.0  # for the answers of calls that a stop ends
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,6 +141,7 @@ class _Handlers:
         self._caller = caller
         self._parts = parts
         self._settings = parts.settings
+        self._reads = asyncio.Semaphore(parts.settings.mcp_concurrent_reads)
 
     def input_schema(self, name: str) -> Mapping[str, Any] | None:
         tool = self._offer.tools.get(name)
@@ -206,7 +207,7 @@ class _Handlers:
         call = call_of(ctx, self._parts)
         try:
             resource, variables = self._resource(uri)
-            contents = await self._within(resource.read(call, **variables), f"reading {resource.name}")
+            contents = await self._within(self._read(resource, call, variables), f"reading {resource.name}")
             limits = self._settings.mcp_resource_bytes
             return types.ReadResourceResult(contents=[_contents(uri, resource.mime_type, contents, limits)])
         except UnknownResource as error:
@@ -216,6 +217,11 @@ class _Handlers:
             ) from None
         except ToolFailed as error:
             raise MCPError(types.INTERNAL_ERROR, error.reason) from None
+
+    async def _read(self, resource: Resource, call: Call, variables: Mapping[str, str]) -> Contents:
+        """When there is a place: each holds a whole document."""
+        async with self._reads:
+            return await resource.read(call, **variables)
 
     async def list_prompts(self, ctx: Context, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
         prompts, following = self._page(self._registry.prompts, params)

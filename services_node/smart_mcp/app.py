@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from starlette.routing import Route
 
-from services_node.mcp_protocol.endpoint import PATH, McpEndpoint
+from services_node.mcp_protocol.endpoint import LAST_WORDS_SECONDS, PATH, McpEndpoint
 from services_node.smart_mcp import routes
 from services_node.smart_mcp.forwarding import Forwarder
 from services_node.smart_mcp.parts import Parts, make_parts
@@ -19,10 +20,11 @@ from stack.settings import Settings
 from wire.border import install_border
 from wire.health import Readiness
 
+log = logging.getLogger("services_node.smart_mcp")
+
 SERVICE = "smart-mcp"
 PRINCIPALS = {"frontend", "n8n", "operator", "services"}
 ACTING_FOR = {"services"}
-LAST_WORDS_SECONDS = 1.0  # for the answers of calls that a stop ends
 
 
 def create_app(settings: Settings, secrets: Secrets | None) -> FastAPI:
@@ -65,14 +67,17 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
             asyncio.create_task(parts.catalogue.keep(), name="catalogue"),
             asyncio.create_task(_look(parts), name="embeddings"),
         ]
-        stop = asyncio.create_task(_stop(app))
+        stop = asyncio.create_task(_stop(app), name="stop")
         try:
             yield
         finally:
             app.state.stopping.set()
             for task in background:
                 task.cancel()
-            await asyncio.gather(*background, stop, return_exceptions=True)
+            ended = await asyncio.gather(*background, stop, return_exceptions=True)
+            for task, end in zip([*background, stop], ended, strict=True):
+                if isinstance(end, Exception):
+                    log.error("what runs beside the requests failed", exc_info=end, extra={"task": task.get_name()})
     await parts.close()
 
 

@@ -33,9 +33,12 @@ class AssistantClient(ServiceClient):
         """A page: `{conversations: [{id, title, created_at, updated_at}], next_cursor}`."""
         return await self._page("/api/conversations", limit, cursor)
 
-    async def conversation(self, conversation_id: uuid.UUID, messages: int) -> dict[str, Any]:
-        """A conversation with its newest messages, oldest first."""
-        return await self._object(f"/api/conversations/{conversation_id}", messages=messages)
+    async def conversation(
+        self, conversation_id: uuid.UUID, messages: int, before: str | None = None
+    ) -> dict[str, Any]:
+        """A conversation with its newest messages, oldest first. before: a message's id; those before it only."""
+        place = {"before": before} if before is not None else {}
+        return await self._object(f"/api/conversations/{conversation_id}", messages=messages, **place)
 
     async def runs(self, limit: int, cursor: str | None = None) -> dict[str, Any]:
         """A page: `{runs: […], next_cursor}`, newest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from services_node.mcp_server.asking import an_id, reading
@@ -13,6 +13,8 @@ registry = Registry()
 
 LISTED = 50  # of a page of a list
 MESSAGES = 1000  # of a conversation, its newest
+MESSAGES_ASKED = 20  # at once: each may be long, and what has no room in the answer is not read at all
+HEAD_CHARS = 60  # of a message's heading, about
 SPEAKERS = {"user": "User", "assistant": "Assistant", "system": "System"}
 TEXTS = frozenset({"application/json", "application/xml", "application/yaml", "application/javascript"})
 
@@ -84,15 +86,31 @@ async def conversation_ids(beginning: str, call: Call) -> list[str]:
     complete={"conversation_id": conversation_ids},
 )
 async def conversation(conversation_id: str, *, call: Call) -> str:
-    """A conversation with its messages, as Markdown."""
+    """A conversation with its newest messages, as Markdown."""
+    known = an_id(conversation_id, "conversation")
+    room = call.parts.settings.mcp_resource_bytes
+    messages: list[Mapping[str, Any]] = []  # newest first
+    before: str | None = None
     with reading("conversation"):
-        return as_markdown(await call.parts.assistant.conversation(an_id(conversation_id, "conversation"), MESSAGES))
+        while True:
+            found = await call.parts.assistant.conversation(known, MESSAGES_ASKED, before)
+            page = found["messages"]
+            for message in reversed(page):
+                room -= len(message["content"]) + HEAD_CHARS
+                if messages and (room < 0 or len(messages) == MESSAGES):
+                    return as_markdown(found, messages[::-1], whole=False)
+                messages.append(message)
+            if len(page) < MESSAGES_ASKED:
+                return as_markdown(found, messages[::-1])
+            before = str(page[0]["id"])
 
 
-def as_markdown(conversation: Mapping[str, Any]) -> str:
+def as_markdown(conversation: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], *, whole: bool = True) -> str:
     """A heading for each message, oldest first."""
     parts = [f"# {conversation.get('title') or 'Conversation'}"]
-    for message in conversation["messages"]:
+    if not whole:
+        parts.append("[Earlier messages are left out.]")
+    for message in messages:
         speaker = SPEAKERS.get(message["role"], message["role"])
         by = f" ({message['model']})" if message.get("model") else ""
         parts.append(f"## {speaker}{by}, {str(message['created_at'])[:19].replace('T', ' ')}\n\n{message['content']}")

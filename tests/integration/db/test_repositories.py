@@ -66,6 +66,18 @@ async def test_a_turn_is_written_whole_and_in_order(database: Database) -> None:
     assert len(await runs.steps(run.id)) == 1 and (await runs.get(run.id, "ana")).completion_tokens == 4
 
 
+async def test_messages_are_read_page_by_page_from_the_newest(database: Database) -> None:
+    turns, conversations, run = Turns(database), Conversations(database), new_run()
+    await turns.begin(run)
+    await turns.finish(finished(run))
+    whole = [one.id for one in await conversations.messages(run.conversation_id, "ana", limit=9)]
+    found: list[uuid.UUID] = []
+    while page := await conversations.messages(run.conversation_id, "ana", limit=1, before=found[0] if found else None):
+        found = [one.id for one in page] + found
+    assert found == whole and len(whole) > 1
+    assert await conversations.messages(run.conversation_id, "ana", limit=1, before=uuid7()) == []
+
+
 async def test_nobody_sees_anothers(database: Database) -> None:
     turns, runs, conversations, run = Turns(database), Runs(database), Conversations(database), new_run("ana")
     await turns.begin(run)

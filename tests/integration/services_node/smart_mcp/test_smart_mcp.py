@@ -211,3 +211,22 @@ def test_before_any_tools_are_known_it_says_so() -> None:
         assert alone.post("/analyze", {"query": "hola"}).json()["needs_context"] is False
     finally:
         alone.close()
+
+
+async def test_open_streams_end_with_the_service() -> None:
+    """Told to wait for them for longer than a test may take: they are ended at the stop signal."""
+    made = Pair(CAPIBARA6_GRACEFUL_STOP_SECONDS="90")
+    accept = {"accept": "application/json, text/event-stream", "mcp-protocol-version": "2025-11-25"}
+    about = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    try:
+        made.start_smart()
+        async with httpx.AsyncClient(timeout=60) as http:
+            asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": about}
+            opened = await http.post(f"{made.smart}/mcp", json=asked, headers=accept)
+            told = {**accept, "mcp-session-id": opened.headers["mcp-session-id"]}
+            async with http.stream("GET", f"{made.smart}/mcp", headers=told) as stream:
+                assert stream.status_code == 200
+                await asyncio.to_thread(made.stop, "smart-mcp")  # waits for the process
+        assert "what runs beside the requests failed" not in (made.home.home / "smart-mcp.log").read_text()
+    finally:
+        made.close()

@@ -6,6 +6,7 @@ import asyncio
 import unicodedata
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from mcp_types import (
     BlobResourceContents,
     EmbeddedResource,
     ImageContent,
+    ReadResourceRequestParams,
     ResourceLink,
     TextContent,
     TextResourceContents,
@@ -28,7 +30,7 @@ from services_node.mcp_server.external_settings import ExternalServer, read_exte
 from services_node.mcp_server.external_tools import tool_of
 from services_node.mcp_server.pages import named_page, resource_page
 from services_node.mcp_server.parts import make_parts
-from services_node.mcp_server.protocol import descriptor
+from services_node.mcp_server.protocol import Offer, _Handlers, descriptor
 from services_node.mcp_server.registry import Call, Page, Registry, ResourceEntry, Tool, ToolReply
 from services_node.mcp_server.results import UNTRUSTED_META, ResultLimits, bounded, cut, mark_untrusted
 from stack.errors import ConfigurationError
@@ -258,3 +260,26 @@ def test_another_servers_tool_is_offered_without_trust_in_its_hints() -> None:
     huge = theirs.model_copy(update={"input_schema": {"type": "object", "description": "x" * 30_000}})
     with pytest.raises(ValueError, match="its schemas"):
         tool_of("files", server, huge, _forward)
+
+
+async def test_only_so_many_documents_are_read_at_once(tmp_path: Path) -> None:
+    under_way, most = 0, 0
+
+    async def reads() -> str:
+        """Reads."""
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return "x"
+
+    made = Registry()
+    made.resource("x:y", name="y")(reads)
+    parts = make_parts(Settings(home=tmp_path, mcp_concurrent_reads=2), None)
+    limits: Any = SimpleNamespace(limits=LIMITS)
+    handlers = _Handlers(Offer(made, {}), limits, parts)
+    ctx: Any = SimpleNamespace(params={}, request=None, session=None, protocol_version="2026-07-28")
+    asked = [handlers.read_resource(ctx, ReadResourceRequestParams(uri="x:y")) for _ in range(10)]
+    found = await asyncio.gather(*asked)
+    assert most == 2 and [one.contents[0].text for one in found] == ["x"] * 10

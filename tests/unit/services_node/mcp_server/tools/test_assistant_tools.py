@@ -61,6 +61,7 @@ class ChatApi:
         self.bodies: list[Any] = []
         self.code: list[dict[str, Any]] = []
         self.refusal: Response | None = None
+        self.said: list[dict[str, Any]] | None = None  # in the conversation, beside two
 
     def app(self) -> Starlette:
         routes = [
@@ -109,7 +110,11 @@ class ChatApi:
     async def conversation(self, request: Request) -> Response:
         said = {"role": "user", "content": "hola", "created_at": "2026-11-27T10:00:00Z", "model": None}
         answer = {"role": "assistant", "content": "¡Hola!", "created_at": "2026-11-27T10:00:01Z", "model": "phi4_fast"}
-        return self.told(request, {"id": RUN, "title": "Saludos", "messages": [said, answer]})
+        messages = self.said if self.said is not None else [said, answer]
+        ids = [message.get("id") for message in messages]
+        end = ids.index(request.query_params["before"]) if "before" in request.query_params else len(messages)
+        page = messages[max(0, end - int(request.query_params["messages"])) : end]
+        return self.told(request, {"id": RUN, "title": "Saludos", "messages": page})
 
     async def content(self, request: Request) -> Response:
         self.asked.append(request)
@@ -330,6 +335,26 @@ async def test_resources_are_the_callers_own(api: ChatApi, call: Call) -> None:
     text = await read(f"capibara6://files/{TEXT}", call)
     assert isinstance(text, str) and text.startswith("año año") and len(text.encode()) <= 151
     assert all(request.headers[ON_BEHALF_HEADER] == "ana" for request in api.asked)
+
+
+async def test_of_a_long_conversation_only_what_has_room_is_asked_for(api: ChatApi, call: Call) -> None:
+    api.said = [
+        {"id": str(uuid.UUID(int=number + 1)), "role": "user", "content": f"message {number}", "model": None,
+         "created_at": "2026-11-27T10:00:00Z"}
+        for number in range(3000)
+    ]  # fmt: skip
+    roomy: Any = call.parts.settings
+    roomy.mcp_resource_bytes = 3000
+    told = await read(f"capibara6://conversations/{RUN}", call)
+    assert len(told) <= 3000 and told.startswith("# Saludos\n\n[Earlier messages are left out.]\n\n## User")
+    assert told.endswith("message 2999\n") and "message 2970\n" in told
+    assert len(api.asked) == 3
+    roomy.mcp_resource_bytes = 10**6
+    told = await read(f"capibara6://conversations/{RUN}", call)
+    assert told.count("## User") == 1000 and "message 2000\n" in told and "Earlier messages" in told
+    api.said = api.said[:40]
+    told = await read(f"capibara6://conversations/{RUN}", call)
+    assert told.count("## User") == 40 and "Earlier messages" not in told
 
 
 @pytest.mark.parametrize(
