@@ -238,7 +238,7 @@ class _Assistant:
                 raise
             await self.runner.note_none(error.detail, tools, REFUSED_FORM)  # a schema that its engine does not take
             return None
-        call = guided.read(said.text, f"call_{len(failures)}", tools)
+        call = guided.read(said.text, f"call_{len(failures)}", tools, cut_off=said.cut_off)
         if call is None:
             await self.runner.note_none(said.text, tools)
         return call

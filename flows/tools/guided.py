@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.tools.calls import Call, Example, Outcome, Tool, whole_arguments
+from flows.tools.calls import Call, Example, Outcome, Tool, read_arguments, whole_arguments
 from flows.tools.policy import CONTAINED
 
 _OF_A_GRAMMAR = frozenset(
@@ -157,9 +157,10 @@ def _parameters(tool: Tool) -> list[str]:
     return list(_form_of(tool).get("properties") or {})
 
 
-def read(text: str, call_id: str, tools: Sequence[Tool]) -> Call | None:
-    """The call a guided model wrote; None when it is none (it was cut off, or the backend knows no grammar)."""
-    found = whole_arguments(text)
+def read(text: str, call_id: str, tools: Sequence[Tool], *, cut_off: bool = False) -> Call | None:
+    """The call a guided model wrote; None when it is none. One that a backend without a grammar broke is mended, one
+    that was cut off is not."""
+    found = whole_arguments(text) if cut_off else read_arguments(text)
     if found is None or found.get("name") not in {tool.name for tool in tools}:
         return None
     arguments = found.get("arguments")
