@@ -22,6 +22,7 @@ from wire.errors import ApiError
 
 log = logging.getLogger("flows.tools")
 
+AWAY_SECONDS = 2.0  # how long a registry that did not answer is left alone: no chat waits for it meanwhile
 CONSIDERED = 16  # asked of the registry: what may not be used takes no place of what may
 LISTED_SECONDS = 60.0  # how long the list of 5003's tools is believed, for names that callers give
 CUT = "\n[… {left} more characters were cut off]"
@@ -94,9 +95,12 @@ class ServedTools:
         self._code = code
         self._limits = limits
         self.away = False  # whether the smart registry did not answer when it was last asked
+        self._look_again = 0.0
         self._listed: tuple[float, frozenset[str]] | None = None
 
     async def offered(self, question: str, allowed: Allowed) -> tuple[Tool, ...]:
+        if self.away and time.monotonic() < self._look_again:
+            return ()
         try:
             async with asyncio.timeout(self._limits.select_seconds):
                 found = await self._registry.select(question, limit=CONSIDERED, allowed=allowed.names)
@@ -105,7 +109,7 @@ class ServedTools:
                 log.warning(
                     "the smart registry does not answer; chats go on without tools", extra={"reason": repr(error)}
                 )
-            self.away = True
+            self.away, self._look_again = True, time.monotonic() + AWAY_SECONDS
             return ()
         self.away = False
         return tuple(tool for tool in map(Tool.of, found) if allowed.offers(tool))[: self._limits.offered]

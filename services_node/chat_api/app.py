@@ -27,6 +27,7 @@ from flows.code import CodeTools, ConversationTurns
 from flows.code_events import CodeLimits
 from flows.conduct import Conductor, Ended, RunLimits
 from flows.file_store import FileStore
+from flows.known_routes import KnownRoutes
 from flows.prefect_settings import client_environment
 from flows.prompting import PromptFolder
 from flows.runner import FlowRunner, RunnerConfig
@@ -159,7 +160,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         code_tools,
         tools,
         prompts,
-        Assistance(models, tools, prompts, turn_limits(settings)),
+        Assistance(KnownRoutes(models), tools, prompts, turn_limits(settings)),
         summaries,
         file_rows,
         files,
