@@ -39,6 +39,10 @@ def main() -> int:
         return error.exit_code
     # Its processes inherit all of this. Unlike a chat turn's, their calls are worth repeating.
     os.environ.update(environment | {"PREFECT_RUNNER_POLL_FREQUENCY": str(POLL_SECONDS)})
+    # Prefect's runner keeps a folder of a fixed name in the temporary one: another user's would be in its way.
+    scratch = settings.home / "cache" / "flow-worker"
+    scratch.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = str(scratch)
     del os.environ["PREFECT_CLIENT_MAX_RETRIES"]
     asyncio.run(_serve(settings))
     return 0

@@ -91,11 +91,10 @@ def tasks_in_prefect(stack: Stack, run_id: str) -> set[str]:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can make users and cgroups for sandboxes")
 def test_code_of_the_assistant_runs_in_the_conversations_sandbox(stack: Stack) -> None:
-    told = ask(stack, "Run Python code that prints the first six squares")
+    # One of the tool's own examples: this is about the way to the sandbox, not about what a tiny model can program.
+    told = ask(stack, "Ejecuta código Python que cuente las letras de 'capibara'")
     (call, *_) = told["tool_calls"]
-    assert (call["name"], call["status"]) == ("run_python", "completed") and call["result"].split()[:4] == [
-        "1", "4", "9", "16",
-    ]  # fmt: skip
+    assert (call["name"], call["status"], call["result"]) == ("run_python", "completed", "8")
     story = stack.run_story(told["run_id"])
     tool = next(step for step in story["steps"] if step["kind"] == "tool_call")
     inside = [step["name"] for step in story["steps"] if step["parent_id"] == tool["id"]]
@@ -136,8 +135,12 @@ def test_one_trace_and_one_run_id_reach_the_logs_of_every_service(stack: Stack) 
     reply = httpx.post(f"{stack.url('chat-api')}/api/chat", json=body, headers=headers, timeout=MODEL_SECONDS)
     assert reply.json()["run_id"] == run_id and reply.json()["tool_calls"]
     for service in ("chat-api", "model-server", "mcp-server", "smart-mcp"):
-        told = (stack.home / "logs" / f"{service}.log").read_text(encoding="utf-8")
-        assert run_id in told and trace_id in told, f"{service} does not tell the run"
+        log = stack.home / "logs" / f"{service}.log"
+
+        def tells(log: Path = log) -> bool:
+            return any(run_id in line and trace_id in line for line in log.read_text(encoding="utf-8").splitlines())
+
+        eventually(tells, 30, f"{service} tells the run and its trace")  # a line is written when its request is over
 
 
 def test_an_openai_client_has_the_whole_assistant_as_a_model(stack: Stack) -> None:

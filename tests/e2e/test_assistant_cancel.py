@@ -54,7 +54,7 @@ def test_a_turn_that_is_cancelled_interrupts_its_code_in_the_sandbox(stack: Stac
     url = stack.env()["CAPIBARA6_SANDBOX_URL"]
     sandbox = Sandbox.connect(sandbox_id, api_key="local", api_url=url, sandbox_url=url)
 
-    asked = stack.events("Run Python code that prints the first five squares", conversation_id=conversation)
+    asked = stack.events("Ejecuta código Python que cuente las letras de 'capibara'", conversation_id=conversation)
     run_id = next(event for event in asked if event["type"] == "start")["run_id"]
     assert next(event for event in asked if event["type"] == "tool_call")["name"] == "run_python"
     eventually(lambda: sandbox.files.exists("printing"), 30, "the model's code runs")
