@@ -190,7 +190,8 @@ def test_without_the_smart_registry_a_chat_goes_on_without_tools(assistant: Assi
         assert reply["response"] and reply["tool_calls"] == []
         ready = assistant.api.get("/health/ready")
         assert ready.status_code == 200 and ready.json()["checks"]["tools"] == "away: chats go on without tools"
-    assert chat(assistant, f"un eco exacto {script(('echo', {'words': 'hola'}))}")["tool_calls"]
+    asked = f"un eco exacto {script(('echo', {'words': 'hola'}))}"
+    eventually(lambda: chat(assistant, asked)["tool_calls"], 10, "the registry is asked again after a moment")
     assert assistant.api.get("/health/ready").json()["checks"]["tools"] == "ok"
 
 
