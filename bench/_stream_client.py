@@ -85,7 +85,7 @@ class Asker(asyncio.Protocol):
         self._rest = b""
         self._asked = 0.0
         self._tokens = 0
-        self._answering = self._ended = False
+        self._waiting = self._answering = self._ended = False
         self.head = b""  # of the newest answer, as far as its first piece held it
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -96,6 +96,7 @@ class Asker(asyncio.Protocol):
     def ask(self) -> None:
         assert self._transport
         self._rest, self._tokens, self._answering, self._ended = b"", 0, False, False
+        self._waiting = True
         self._asked = time.perf_counter()
         self._transport.write(self.question.request)
 
@@ -118,6 +119,7 @@ class Asker(asyncio.Protocol):
             if not self._ended or self._tokens != asked.tokens:
                 self._tally.failure = f"an answer of {self._tokens} tokens: {text[-300:]!r}"
             self._tally.answers += 1
+            self._waiting = False
             self._tell()
             return
         # What may be the beginning of a mark or of the end, and cannot hold a whole mark.
@@ -131,7 +133,8 @@ class Asker(asyncio.Protocol):
             self._answered(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._tally.failure = self._tally.failure or f"a connection was lost: {exc!r} {self._rest!r}"
+        if self._waiting:  # one that has nothing to ask any more may be closed by its server
+            self._tally.failure = self._tally.failure or f"a connection was lost: {exc!r} {self._rest!r}"
 
     def close(self) -> None:
         if self._transport:
