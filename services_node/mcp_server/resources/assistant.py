@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from services_node.mcp_server.asking import an_id, reading
@@ -19,20 +19,23 @@ SPEAKERS = {"user": "User", "assistant": "Assistant", "system": "System"}
 TEXTS = frozenset({"application/json", "application/xml", "application/yaml", "application/javascript"})
 
 
+def listed(kind: str, page: Mapping[str, Any], described: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Page:
+    """A page of the chat API's, as resources `capibara6://KIND/ID`."""
+    entries = (ResourceEntry(uri=f"capibara6://{kind}/{one['id']}", **described(one)) for one in page[kind])
+    return Page(tuple(entries), page.get("next_cursor"))
+
+
 async def list_runs(call: Call, cursor: str | None) -> Page:
     with reading("list of runs"):
         page = await call.parts.assistant.runs(LISTED, cursor)
-    return Page(
-        tuple(
-            ResourceEntry(
-                uri=f"capibara6://runs/{one['id']}",
-                name=str(one["id"]),
-                title=f"{one['kind']} of {one['created_at'][:16]}: {one['status']}",
-                mime_type="application/json",
-            )
-            for one in page["runs"]
-        ),
-        page.get("next_cursor"),
+    return listed(
+        "runs",
+        page,
+        lambda one: {
+            "name": str(one["id"]),
+            "title": f"{one['kind']} of {one['created_at'][:16]}: {one['status']}",
+            "mime_type": "application/json",
+        },
     )
 
 
@@ -58,17 +61,14 @@ async def run(run_id: str, *, call: Call) -> Mapping[str, Any]:
 async def list_conversations(call: Call, cursor: str | None) -> Page:
     with reading("list of conversations"):
         page = await call.parts.assistant.conversations(LISTED, cursor)
-    return Page(
-        tuple(
-            ResourceEntry(
-                uri=f"capibara6://conversations/{one['id']}",
-                name=str(one["id"]),
-                title=one.get("title") or "untitled",
-                mime_type="text/markdown",
-            )
-            for one in page["conversations"]
-        ),
-        page.get("next_cursor"),
+    return listed(
+        "conversations",
+        page,
+        lambda one: {
+            "name": str(one["id"]),
+            "title": one.get("title") or "untitled",
+            "mime_type": "text/markdown",
+        },
     )
 
 
@@ -120,17 +120,14 @@ def as_markdown(conversation: Mapping[str, Any], messages: Sequence[Mapping[str,
 async def list_files(call: Call, cursor: str | None) -> Page:
     with reading("list of files"):
         page = await call.parts.assistant.files(LISTED, cursor)
-    return Page(
-        tuple(
-            ResourceEntry(
-                uri=f"capibara6://files/{one['id']}",
-                name=str(one["name"]),
-                mime_type=one.get("media_type"),
-                size=one.get("size_bytes"),
-            )
-            for one in page["files"]
-        ),
-        page.get("next_cursor"),
+    return listed(
+        "files",
+        page,
+        lambda one: {
+            "name": str(one["name"]),
+            "mime_type": one.get("media_type"),
+            "size": one.get("size_bytes"),
+        },
     )
 
 

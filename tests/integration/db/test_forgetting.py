@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-import pytest
-from installation import Installation
-from sqlalchemy import make_url, select
+from sqlalchemy import select
 
 from db.conversations import Conversations
 from db.engine import Database
@@ -20,18 +17,6 @@ from db.turns import Turns
 from wire.ids import uuid7
 
 CALLS = "client_tools"
-
-
-@pytest.fixture
-async def database(postgres: Installation) -> AsyncIterator[Database]:
-    url = postgres.run(
-        "-c",
-        "from stack.settings import get_settings as s; from stack.secrets import load_secrets as l;"
-        "from db.urls import database_url as u; print(u(s(), l(s())).render_as_string(hide_password=False))",
-    ).stdout.strip()
-    made = Database(make_url(url))
-    yield made
-    await made.close()
 
 
 async def turn(

@@ -5,14 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from installation import Installation
-from sqlalchemy import make_url
 
 from db.batches import Batches
 from db.conversations import Conversations
@@ -26,18 +23,6 @@ from wire.errors import Conflict, NotFound
 from wire.ids import uuid7
 
 THEN = datetime.now(UTC) - timedelta(hours=1)
-
-
-@pytest.fixture
-async def database(postgres: Installation) -> AsyncIterator[Database]:
-    url = postgres.run(
-        "-c",
-        "from stack.settings import get_settings as s; from stack.secrets import load_secrets as l;"
-        "from db.urls import database_url as u; print(u(s(), l(s())).render_as_string(hide_password=False))",
-    ).stdout.strip()
-    made = Database(make_url(url))
-    yield made
-    await made.close()
 
 
 def new_run(owner: str = "ana", stack: str = "s", instance: uuid.UUID | None = None) -> NewRun:
