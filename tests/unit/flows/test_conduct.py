@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
-import sys
 import uuid
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,17 +16,12 @@ from flows.chat import Assistance, ChatWork
 from flows.conduct import QUEUED_EVENTS, ActiveRun, Conductor, Ended, RunLimits
 from flows.link import FlowLink
 from flows.turn import ChatMessage, Started, Token, TurnRequest
+from tests.unit.flows.turn_fakes import LIMITS, Model, Prompts, Tools, at_once, token
 from wire.context import RequestContext
 from wire.errors import ApiError, Conflict, NotFound, TooManyRequests, Unavailable
 from wire.ids import uuid7
 from wire.principals import LOCAL
 from wire.trace import TraceContext
-
-_spec = importlib.util.spec_from_file_location("turn_fakes", Path(__file__).with_name("test_chat.py"))
-assert _spec is not None and _spec.loader is not None
-_fakes = sys.modules.setdefault("turn_fakes", importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(_fakes)
-Model, token = _fakes.Model, _fakes.token
 
 
 class Rows:
@@ -77,11 +69,11 @@ def start(
     run_id, conversation_id = run_id or uuid7(), uuid7()
     context = RequestContext(run_id, TraceContext.new(), LOCAL)
     request = TurnRequest(context, conversation_id, None, (ChatMessage("user", "hola"),), {}, seconds)
-    assistance = Assistance(model, _fakes.Tools(), _fakes.Prompts(), _fakes.LIMITS)
+    assistance = Assistance(model, Tools(), Prompts(), LIMITS)
     messages = (NewMessage(uuid7(), "user", "hola"),)
     run = NewRun(run_id, "ana", "chat", conversation_id, True, "hola", "0" * 32, "stack", uuid.uuid4(), None, messages)
     run = replace(run, queued=queued)
-    return conductor.begin(ChatWork(request, assistance, _fakes.at_once), run, streaming=streaming)
+    return conductor.begin(ChatWork(request, assistance, at_once), run, streaming=streaming)
 
 
 async def all_events(active: ActiveRun[Any, Any]) -> list[Any]:

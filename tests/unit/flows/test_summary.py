@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import uuid
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,17 +13,12 @@ from flows.prompting import PromptFolder
 from flows.steps import PlainSteps
 from flows.summary import SummaryLimits, SummaryRequest, SummaryWork, fitting, is_due, older_part
 from flows.turn import Transcript
+from tests.unit.flows.turn_fakes import Model, Sink, token
 from wire.context import RequestContext
 from wire.errors import UpstreamFailed
 from wire.ids import uuid7
 from wire.principals import LOCAL
 from wire.trace import TraceContext
-
-_spec = importlib.util.spec_from_file_location("turn_fakes", Path(__file__).with_name("test_chat.py"))
-assert _spec is not None and _spec.loader is not None
-_fakes = sys.modules.setdefault("turn_fakes", importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(_fakes)
-Model, Sink, token = _fakes.Model, _fakes.Sink, _fakes.token
 
 LIMITS = SummaryLimits(context_share=0.5, kept_messages=2, timeout_seconds=5)
 
