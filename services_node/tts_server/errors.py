@@ -127,10 +127,6 @@ def queue_wait_over(seconds: float, retry_after_seconds: float) -> ApiError:
     )
 
 
-def stopping() -> ApiError:
-    return Unavailable("The service is stopping.", code="stopping", retry_after_seconds=5)
-
-
 # What an engine came to
 
 

@@ -59,6 +59,6 @@ async def served(home: Path, **settings: Any) -> AsyncIterator[Served]:
 
 async def eventually(holds: Callable[[], Any], told: str) -> None:
     async with asyncio.timeout(SECONDS):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - of what is watched, not all tells
             await asyncio.sleep(0.005)
     assert holds(), told

@@ -97,9 +97,9 @@ async def test_a_crash_before_the_first_word_is_an_error_with_a_status(speech: S
     assert reply.json()["error"]["code"] == "engine_crashed"
 
 
-@pytest.mark.parametrize("format", ["mp3", "wav", "opus"])
-async def test_a_crash_after_it_breaks_the_stream_off(speech: Served, format: str) -> None:
-    body = {"input": "uno dos tres crash", "response_format": format}
+@pytest.mark.parametrize("named", ["mp3", "wav", "opus"])
+async def test_a_crash_after_it_breaks_the_stream_off(speech: Served, named: str) -> None:
+    body = {"input": "uno dos tres crash", "response_format": named}
     with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
         async with speech.http.stream("POST", "/v1/audio/speech", json=body) as reply:
             assert reply.status_code == 200
