@@ -15,6 +15,7 @@ from services_node.tts_server.encoding import fed, make_encoder
 from services_node.tts_server.engines.contract import EngineError, EngineInfo, Missing, Speaker, Word
 from services_node.tts_server.parts import Parts
 from services_node.tts_server.speaking import Manner, Piece, Speech
+from wire import telemetry
 from wire.errors import ApiError
 
 
@@ -54,8 +55,10 @@ async def delivered(parts: Parts, wish: Wish) -> AsyncIterator[Delivery]:
     outcome = "failed"
     limit = asyncio.timeout(settings.tts_request_seconds)
     try:
-        async with limit, _delivered(parts, wish, engine) as delivery:
-            yield delivery
+        with telemetry.span(f"speak {engine.name}", {"capibara6.tts.chars": len(wish.text)}) as step:
+            async with limit, _delivered(parts, wish, engine) as delivery:
+                step.tell({"capibara6.tts.voice": delivery.order.voice.label, "capibara6.tts.kept": delivery.kept})
+                yield delivery
         outcome = "ok"
     except TimeoutError:
         if not limit.expired():
