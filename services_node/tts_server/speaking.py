@@ -16,7 +16,7 @@ from typing import Protocol, cast
 from services_node.tts_server import errors
 from services_node.tts_server.cache import SaidSegment
 from services_node.tts_server.encoding import SAMPLE_BYTES
-from services_node.tts_server.engines.contract import Speaker, Spoken, Utterance, Word
+from services_node.tts_server.engines.contract import Crashed, Speaker, Spoken, Utterance, Word
 
 log = logging.getLogger("services_node.tts_server.speaking")
 
@@ -169,6 +169,7 @@ class _Speaking:
         self._pieces: asyncio.Queue[Spoken | Exception | None] = asyncio.Queue(PIECES_AHEAD)
         self._working = working
         self._task = asyncio.create_task(self._speak(speaker, utterance))
+        self._task.add_done_callback(self._ended)
 
     async def next(self) -> Spoken | None:
         """None after the last piece. Raises what the engine raised."""
@@ -183,6 +184,11 @@ class _Speaking:
         done, _ = await asyncio.wait({self._task}, timeout=STOP_SECONDS)
         if not done:
             log.error("an engine did not stop speaking in time")
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Whoever waits is not left waiting where the work was cancelled by another than `close`."""
+        if task.cancelled() and not self._pieces.full():
+            self._pieces.put_nowait(Crashed("its work was cancelled"))
 
     async def _speak(self, speaker: Speaker, utterance: Utterance) -> None:
         end: Exception | None = None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 
 import pytest
 
-from services_node.tts_server.engines.contract import Crashed
+from services_node.tts_server.engines.contract import Crashed, Spoken, Utterance
 from services_node.tts_server.speaking import Manner, Piece, Sentence, Speech, Stopwatch
 from tests.unit.services_node.tts_server.fakes import KOKORO, WORD_SECONDS, FakeSpeaker, Said
 from wire.errors import ApiError
@@ -152,3 +152,17 @@ def test_a_stopwatch_counts_what_is_side_by_side_once() -> None:
     with watch:
         clock.now += 1
     assert watch.seconds == 4
+
+
+async def test_work_that_is_cancelled_from_elsewhere_is_a_crash() -> None:
+    class Cancelled(FakeSpeaker):
+        async def speak(self, utterance: Utterance) -> AsyncIterator[Spoken]:
+            async for piece in super().speak(utterance):
+                yield piece
+            raise asyncio.CancelledError
+
+    said: list[str] = []
+    with pytest.raises(Crashed):
+        async for piece in speech(Cancelled(KOKORO), (Said("uno dos"),)).pieces():
+            said += [word.text for word in piece.words]
+    assert said == ["uno", "dos"]
