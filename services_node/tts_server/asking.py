@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from services_node.tts_server.voices import VoiceChoice, base_language, choose_v
 SPEEDS = (0.25, 4.0)  # OpenAI's
 OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")  # the default engine answers to them
 _LONG_CHARS = 500  # read beside the event loop
+_HALVES = re.compile("[\ud800-\udfff]")  # of a character that a client cut in two: they have no bytes
 
 # text, its language (None: told from each sentence), the language of sentences that tell none, whether it is normalised
 Read = Callable[[str, str | None, str, bool], Sequence[Sentence]]
@@ -57,7 +59,8 @@ def wish_of(asked: SpeechRequest, most_chars: int) -> Wish:
     """Raises ApiError (400) naming the field at fault."""
     if len(asked.input) > most_chars:
         raise errors.input_too_long(len(asked.input), most_chars)
-    if not asked.input.strip():
+    text = _HALVES.sub("", asked.input)
+    if not text.strip():
         raise errors.nothing_to_say()
     if asked.response_format not in FORMATS:
         raise errors.unknown_format(asked.response_format, FORMATS)
@@ -68,7 +71,7 @@ def wish_of(asked: SpeechRequest, most_chars: int) -> Wish:
         raise errors.speed_out_of_range(asked.speed, slowest, fastest)
     model = asked.model.strip()
     return Wish(
-        text=asked.input,
+        text=text,
         engine="" if model.startswith(OPENAI_MODELS) else model,
         voice=asked.voice,
         format=FORMATS[asked.response_format],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import socket
 from base64 import b64decode
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -89,6 +90,20 @@ async def test_a_listener_that_leaves_before_the_first_word_stops_it_too(speech:
     await eventually(lambda: speaker.open, "it is being spoken")
     asking.cancel()
     await eventually(lambda: not speaker.open and not speech.parts.places.taken, "nothing is spoken any more")
+
+
+async def test_a_client_that_does_not_read_holds_its_own_work_back_and_is_cut_off_in_time(tmp_path: Path) -> None:
+    body = json.dumps({"input": "\n".join(["a " * 50] * 40), "response_format": "pcm"})  # 24 MB
+    head = f"POST /v1/audio/speech HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
+    async with served(tmp_path, tts_request_seconds=0.7) as speech:
+        address = httpx.URL(speech.url)
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect((address.host, address.port))
+            client.sendall(f"{head}content-type: application/json\r\n\r\n{body}".encode())
+            await eventually(lambda: speech.engines.kokoro.heard, "it is being spoken")
+            await eventually(lambda: not speech.parts.places.taken, "its time is over")
+            assert len(speech.engines.kokoro.heard) < 40 and not speech.engines.kokoro.open
 
 
 async def test_a_crash_before_the_first_word_is_an_error_with_a_status(speech: Served) -> None:

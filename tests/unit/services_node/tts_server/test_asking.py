@@ -84,6 +84,12 @@ async def test_what_is_not_there_is_a_400_that_names_the_field(fields: dict[str,
     assert await refused(**fields) == (400, code, param)
 
 
+def test_half_a_character_is_left_out() -> None:
+    assert wish_of(asked(input="hola \ud83d"), MOST_CHARS).text == "hola "
+    with pytest.raises(ApiError, match="nothing that can be spoken"):
+        wish_of(asked(input="\ud83d"), MOST_CHARS)
+
+
 async def test_a_limit_is_named() -> None:
     with pytest.raises(ApiError, match=r"101 characters, at most 100 .*CAPIBARA6_TTS_INPUT_CHARS"):
         await order(input="x" * 101)
