@@ -106,7 +106,7 @@ async def ordered(wish: Wish, engine: EngineInfo, read: Read, default_language: 
     sentences = await _read(read, wish, otherwise)
     for sentence in sentences:
         if sentence.language not in engine.languages:
-            raise errors.unknown_language(sentence.language, engine)
+            raise errors.language_not_spoken(sentence.source, sentence.language, engine)
     language = majority([(sentence.language, len(sentence.text)) for sentence in sentences])
     return Order(wish, engine, choose_voice(wish.voice, engine, language), sentences)
 

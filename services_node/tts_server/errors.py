@@ -78,6 +78,15 @@ def unknown_language(name: str, engine: EngineInfo) -> ApiError:
     )
 
 
+def language_not_spoken(sentence: str, language: str, engine: EngineInfo) -> ApiError:
+    return InvalidRequest(
+        f"{engine.name} speaks {_listed(engine.languages)}, and {_shown(sentence)} reads as {language}: choose another "
+        "`model`, or say in `language` what it is.",
+        code="language_not_spoken",
+        param="input",
+    )
+
+
 def unknown_voice(name: str, engine: str, known: Collection[str], param: str = "voice") -> ApiError:
     there = f"; there are: {_listed(known)}" if known else ""
     return InvalidRequest(f"{engine} has no voice {_shown(name)}{there}.", code="unknown_voice", param=param)

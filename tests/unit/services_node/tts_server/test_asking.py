@@ -99,7 +99,7 @@ async def test_an_engine_of_one_language_does_not_read_another() -> None:
     assert await refused(PIPER, language="es") == (400, "unknown_language", "language")
     assert [one.language for one in (await order(PIPER, input="hello")).sentences] == ["en"]
     spanish = replace(PIPER, languages=("es",))
-    assert await refused(spanish, input="en: hello") == (400, "unknown_language", "language")
+    assert await refused(spanish, input="en: hello") == (400, "language_not_spoken", "input")
 
 
 @pytest.mark.parametrize(("tag", "language"), [("es", "es"), ("es-419", "es"), ("EN_us", "en"), ("auto", None)])
