@@ -34,8 +34,8 @@ class Served:
 
 
 @asynccontextmanager
-async def served(home: Path, **settings: Any) -> AsyncIterator[Served]:
-    engines = FakeEngines()
+async def served(home: Path, engines: FakeEngines | None = None, **settings: Any) -> AsyncIterator[Served]:
+    engines = engines or FakeEngines()
     app = application(Settings(home=home, **settings), None, engines, read)
     app.state.stopping = asyncio.Event()
     listener = socket.create_server(("127.0.0.1", 0))

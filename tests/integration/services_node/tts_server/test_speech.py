@@ -8,6 +8,7 @@ import json
 import socket
 from base64 import b64decode
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest_asyncio
 from openai import APIError, AsyncOpenAI, AsyncStream, BadRequestError, NotFoundError
 
 from tests.integration.services_node.tts_server.serving import Served, eventually, served
+from tests.unit.services_node.tts_server.fakes import FakeEngines
 
 WORDS = "uno dos tres cuatro"  # a second
 
@@ -247,6 +249,29 @@ async def test_engines_voices_and_figures_are_told(speech: Served) -> None:
     assert 'capibara6_tts_real_time_factor_count{engine="kokoro"}' in figures
     ready = await speech.http.get("/health/ready")
     assert ready.status_code == 200 and ready.json()["checks"]["kokoro"] == "ready"
+
+
+async def test_it_is_ready_when_its_default_engine_is(tmp_path: Path) -> None:
+    async with served(tmp_path, tts_default_engine="coqui") as speech:
+        ready = await speech.http.get("/health/ready")
+        assert ready.status_code == 503 and "model.pth" in ready.json()["checks"]["coqui"]
+        assert (await speech.speech("uno")).json()["error"]["code"] == "engine_not_installed"
+        assert (await speech.speech("uno", model="kokoro")).status_code == 200
+
+
+async def test_an_engine_whose_voices_are_not_known_is_started_before_they_are_asked_of_it(tmp_path: Path) -> None:
+    engines = FakeEngines()
+    piper = engines.speakers["piper"]
+    known, piper.info = piper.info, replace(piper.info, voices=(), sample_rate=0)
+    engines.on_start = lambda: setattr(piper, "info", replace(known, state="ready"))
+    async with served(tmp_path, engines) as speech:
+        first = await speech.speech("en: one two", model="piper", response_format="wav")
+        assert (first.status_code, first.headers["x-capibara6-voice"]) == (200, "joe")
+        assert len(first.content) - 44 == pytest.approx(24_000, abs=4)
+        again = await speech.speech("en: one two", model="piper", response_format="wav")
+        assert again.headers["x-capibara6-cache"] == "hit"
+        wrong = await speech.speech("en: one", model="piper", voice="nobody")
+        assert wrong.json()["error"]["code"] == "unknown_voice"
 
 
 @pytest.mark.parametrize(

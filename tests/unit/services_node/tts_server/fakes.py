@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -112,6 +112,7 @@ class FakeEngines:
     )
     started: list[str] = field(default_factory=list)
     closed: bool = False
+    on_start: Callable[[], None] = lambda: None
 
     @property
     def kokoro(self) -> FakeSpeaker:
@@ -122,6 +123,7 @@ class FakeEngines:
 
     async def get(self, name: str) -> Speaker:
         self.started.append(name)
+        self.on_start()
         speaker = self.speakers[name]
         if speaker.info.state == "missing":
             raise Missing("it has no weights", speaker.info.mend)
