@@ -158,7 +158,7 @@ def _settings_for(given: argparse.Namespace) -> Settings:
 def _say_where(settings: Settings, topology: Topology, services: list[Service]) -> None:
     titles = {
         "chat-api": "chat API", "model-server": "models", "sandbox-gateway": "sandboxes",
-        "mcp-server": "MCP", "smart-mcp": "smart MCP",
+        "mcp-server": "MCP", "smart-mcp": "smart MCP", "tts-server": "speech",
         "prefect-server": "Prefect UI",
     }  # fmt: skip
     print("\nCapibara6 is up.\n")

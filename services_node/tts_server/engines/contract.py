@@ -128,7 +128,8 @@ class Spoken:
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """state: `ready` answers at once; `idle` is started when it is asked for; `missing` can't, `mend` says why and what
-    to do. voices and sample_rate are known once it has run (and for packaged engines before)."""
+    to do. voices and sample_rate are known once it has run (and for packaged engines before). speeds: the slowest and
+    the fastest it can speak. languages: those it can, whatever the voice."""
 
     name: str
     state: Literal["ready", "starting", "idle", "missing", "failed"]
@@ -136,6 +137,8 @@ class EngineInfo:
     mixes: bool = False
     voices: tuple[Voice, ...] = field(default=())
     mend: str = ""
+    speeds: tuple[float, float] = (0.25, 4.0)
+    languages: tuple[str, ...] = ("es", "en")
 
 
 class Speaker(Protocol):
