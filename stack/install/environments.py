@@ -45,8 +45,8 @@ ENVIRONMENTS: dict[str, Environment] = {
     "services": Environment("services", "FastAPI, Prefect, SQLAlchemy, Postgres", 900 * 2**20),
     "dev": Environment("dev", "ruff, mypy, import-linter", 350 * 2**20),
     "bench": Environment("bench", "LiteLLM's proxy, to be measured against", 700 * 2**20),
-    "tts-kyutai": Environment("tts-kyutai", "torch, Kyutai's Pocket TTS", 1300 * 2**20),
-    "tts-coqui": Environment("tts-coqui", "torch, Coqui TTS", 2000 * 2**20),
+    "tts-kyutai": Environment("tts-kyutai", "torch, Kyutai's Pocket TTS", 900 * 2**20),
+    "tts-coqui": Environment("tts-coqui", "torch, Coqui TTS", 1800 * 2**20),
 }
 
 
