@@ -39,10 +39,14 @@ class CoquiModel(Protocol):
 
 
 def model_of(synthesizer: Any, folder: Path) -> CoquiModel:
-    """The synthesizer's way to speak. Raises Missing for a model that imitates, without a voice to imitate."""
+    """The synthesizer's way to speak. Raises Missing where it has none, or no voice to speak with."""
     architecture = synthesizer.tts_config.model
     if architecture == "xtts":
         return Xtts(synthesizer, folder)
+    if not hasattr(synthesizer.tts_model.tokenizer, "text_to_ids"):
+        raise Missing(
+            f"the model {folder.name} is a {architecture}, which is not spoken with", "take a VITS or an XTTS"
+        )
     return Vits(synthesizer, folder) if architecture == "vits" else Whole(synthesizer, folder)
 
 
@@ -54,9 +58,9 @@ class Whole:
         self._model = synthesizer.tts_model
         self._turn = threading.Lock()
         self.sample_rate = int(synthesizer.output_sample_rate)
-        self.languages = [name for name in self._model.language_manager.language_names if name]
+        self.languages: Sequence[str] = [name for name in self._model.language_manager.language_names if name]
         self._recordings = recordings(folder / "voices") if _can_imitate(self._model) else {}
-        self.speakers = self._names() or [None]
+        self.speakers: Sequence[str | None] = self._names() or [None]
 
     def speak(
         self, text: str, speaker: str | None, language: str, speed: float, hurry: bool
@@ -86,7 +90,8 @@ class Whole:
     def _synthesize(self, text: str, speaker: str | None, language: str) -> NDArray[np.float32]:
         """Raises Refused for a text whose letters the model does not know."""
         spoken_in = self._spoken_in(language)
-        if not len(self._model.tokenizer.text_to_ids(text, language=spoken_in)):
+        tokens = self._model.tokenizer
+        if not any(tokens.characters.id_to_char(n).isalnum() for n in tokens.text_to_ids(text, language=spoken_in)):
             raise Refused("this model knows none of the letters of this text")
         recording = self._recordings.get(speaker or "")
         outputs = self._model.synthesize(
@@ -101,11 +106,11 @@ class Whole:
     def _spoken_in(self, language: str) -> str | None:
         """The model's name for a language; one that it has not is read in the model's first."""
         fitting = [name for name in self.languages if name.split("-")[0].lower() == language]
-        return (fitting or self.languages or [None])[0]
+        return next(iter([*fitting, *self.languages]), None)
 
 
 class Vits(Whole):
-    """VITS decides a sentence's whole course at once, which is quick; its sound, most of the work, is made in pieces."""
+    """VITS decides a sentence's whole course at once, which is quick; the sound, most of the work, comes in pieces."""
 
     def speak(
         self, text: str, speaker: str | None, language: str, speed: float, hurry: bool
@@ -124,22 +129,26 @@ class Vits(Whole):
 
     def _course(self, text: str, speaker: str | None, language: str) -> tuple[Any, Any]:
         """What the decoder would be given. Shapes [1, channels, frames] and the voice's [1, channels, 1], or None."""
-        import torch
 
-        class Listener(torch.nn.Module):
-            """In the decoder's place: keeps what it is given, and makes no sound."""
+        def listen(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            raise _HeardError(given[0], named.get("g"))
 
-            def forward(self, course: Any, g: Any = None) -> Any:
-                self.heard = (course, g)
-                return torch.zeros(1, 1, 1)
-
-        decoder, listener = self._model.waveform_decoder, Listener()
-        self._model.waveform_decoder = listener
+        listening = self._model.waveform_decoder.register_forward_pre_hook(listen, with_kwargs=True)
         try:
             self._synthesize(text, speaker, language)
+        except _HeardError as heard:
+            return heard.course, heard.voice
         finally:
-            self._model.waveform_decoder = decoder
-        return listener.heard
+            listening.remove()
+        raise AssertionError("VITS spoke without its decoder")
+
+
+class _HeardError(Exception):
+    """Ends VITS's own way to a whole sentence where its decoder would begin."""
+
+    def __init__(self, course: Any, voice: Any) -> None:
+        super().__init__()
+        self.course, self.voice = course, voice
 
 
 class Xtts:
@@ -152,7 +161,7 @@ class Xtts:
         self._imitate = lru_cache(maxsize=KEPT_VOICES)(self._read_voice)
         self._recordings = recordings(folder / "voices")
         self.sample_rate = int(synthesizer.output_sample_rate)
-        self.languages = list(self._config.languages)
+        self.languages: Sequence[str] = list(self._config.languages)
         manager = self._model.speaker_manager
         self._own = dict(manager.speakers) if manager else {}
         self.speakers: Sequence[str | None] = [*self._own, *self._recordings]
@@ -173,9 +182,7 @@ class Xtts:
             }
             spoken_in = language if language in self.languages else self.languages[0]
             try:
-                for piece in self._model.inference_stream(
-                    text, spoken_in, latents, embedding, speed=speed, **settings
-                ):
+                for piece in self._model.inference_stream(text, spoken_in, latents, embedding, speed=speed, **settings):
                     yield piece.reshape(-1).cpu().numpy()
             except AssertionError as error:
                 raise Refused("this sentence is too long for XTTS: it reads 400 tokens at most") from error

@@ -22,8 +22,14 @@ from services_node.tts_server.engines.contract import Chunk, Engine, Missing, Re
 
 INSTALL = "./capibara6 install --tts kyutai"
 LANGUAGES = {
-    "english": "en", "spanish": "es", "french": "fr", "german": "de", "italian": "it", "portuguese": "pt", "dutch": "nl",
-}  # fmt: skip
+    "english": "en",
+    "spanish": "es",
+    "french": "fr",
+    "german": "de",
+    "italian": "it",
+    "portuguese": "pt",
+    "dutch": "nl",
+}
 STATES = (".safetensors",)  # voices that are ready to use
 RECORDINGS = (".wav", ".flac", ".mp3", ".ogg")  # voices to imitate: seconds of work, once
 KEPT_VOICES = 8  # of 6 MB or so each, at the released models' size

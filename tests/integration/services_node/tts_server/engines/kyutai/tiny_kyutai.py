@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import wave
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -13,37 +14,31 @@ LETTERS = "abcdefghijklmnñopqrstuvwxyzáéíóúü .,;:?!"
 RATE = 24_000
 
 
-def make_model(folder: Path, name: str = "spanish", *, seed: int = 0, dim: int = 32) -> Path:
-    """What a user downloads, in `folder`: model.safetensors, tokenizer.json and the config beside them."""
+def make_model(folder: Path, config: str = "spanish.yaml", *, width: int = 32, endless: bool = False) -> Path:
+    """What a user downloads, in `folder`: model.safetensors, tokenizer.json and the config that comes with the package.
+
+    endless: it never finds the end of a sentence, and goes on to the length that the package allows.
+    """
     import safetensors.torch
     from pocket_tts.models.tts_model import TTSModel
 
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = _make_tokenizer(folder / "tokenizer.json")
-    config = _config(vocabulary, dim)
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(config))  # without weights: the package then leaves the model as it was made
-    torch.manual_seed(seed)
-    bare = folder / "bare.yaml"
-    bare.write_text(
-        yaml.safe_dump({
-            **config,
-            "weights_path": None,
-            "flow_lm": {
-                **config["flow_lm"],
-                "lookup_table": {**config["flow_lm"]["lookup_table"], "tokenizer_path": str(folder / "tokenizer.json")},
-            },
-        })
-    )
+    content = _config(vocabulary, width)
+    bare = folder / "bare.yml"  # without weights the package leaves a model as it was made
+    table = {**content["flow_lm"]["lookup_table"], "tokenizer_path": str(folder / "tokenizer.json")}
+    bare.write_text(yaml.safe_dump({**content, "weights_path": None,
+                                    "flow_lm": {**content["flow_lm"], "lookup_table": table}}))  # fmt: skip
+    torch.manual_seed(0)
     model = TTSModel.load_model(config=bare)
     bare.unlink()
     torch.nn.init.normal_(model.flow_lm.speaker_proj_weight, std=0.1)
-    model.flow_lm.emb_std.fill_(1.0)
-    model.flow_lm.emb_mean.zero_()
     state = {key: value.contiguous().clone() for key, value in model.state_dict().items()}
-    state = {key: torch.randn_like(value) * 0.05 if not bool(value.isfinite().all()) else value
-             for key, value in state.items()}  # fmt: skip
+    for value in state.values():
+        torch.nan_to_num_(value, 0.05)  # what training would have filled
     safetensors.torch.save_file(state, folder / "model.safetensors")
+    content["default_eos_threshold"] = 1e9 if endless else -1e9
+    (folder / config).write_text(yaml.safe_dump(content))
     return folder
 
 
@@ -68,7 +63,7 @@ def _make_tokenizer(path: Path) -> int:
     return int(tokenizer.get_vocab_size())
 
 
-def _config(vocabulary: int, dim: int) -> dict[str, object]:
+def _config(vocabulary: int, width: int) -> dict[str, Any]:
     seanet = {
         "dimension": 32, "channels": 1, "n_filters": 4, "n_residual_layers": 1, "ratios": [6, 5, 4], "kernel_size": 7,
         "residual_kernel_size": 3, "last_kernel_size": 3, "dilation_base": 2, "pad_mode": "constant", "compress": 2,
@@ -84,9 +79,9 @@ def _config(vocabulary: int, dim: int) -> dict[str, object]:
             "insert_bos_before_voice": True,
             "dtype": "float32",
             "flow": {"depth": 1, "dim": 16},
-            "transformer": {"d_model": dim, "hidden_scale": 2, "max_period": 10000, "num_heads": 2, "num_layers": 1},
+            "transformer": {"d_model": width, "hidden_scale": 2, "max_period": 10000, "num_heads": 2, "num_layers": 1},
             "lookup_table": {
-                "dim": dim, "n_bins": vocabulary, "tokenizer": "tokenizers",
+                "dim": width, "n_bins": vocabulary, "tokenizer": "tokenizers",
                 "tokenizer_path": "hf://kyutai/elsewhere/languages/spanish/tokenizer.json@0123456789",
             },
         },
