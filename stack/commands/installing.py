@@ -10,16 +10,18 @@ from stack.install.environments import ENVIRONMENTS, SPEECH_ENGINES, install
 from stack.install.report import say
 from stack.interruption import interruptible
 from stack.paths import speech_directory
+from stack.settings import read_settings
 from stack.topology import load_topology
 
 
 def install_only(given: argparse.Namespace) -> int:
     """Done again, it is quick and changes nothing. Raises ConfigurationError for an engine nobody knows."""
     engines = speech_engines(given.tts)
+    node = given.node or read_settings().node
+    if engines and node not in (None, "services"):
+        raise PlacementError(f"speech runs on node services, and this is {node}", "leave out --tts here")
     settings = settings_for(given)
     topology = load_topology(settings)
-    if engines and settings.node not in (None, "services"):
-        raise PlacementError(f"speech runs on node services, and this is {settings.node}", "leave out --tts here")
     names = [*environments_of(topology.local_services()), *(SPEECH_ENGINES[engine] for engine in engines)]
     with interruptible():
         install(settings, names)
