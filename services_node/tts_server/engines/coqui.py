@@ -1,6 +1,6 @@
 """Coqui TTS, from weights in a folder. Runs in the environment `tts-coqui`, in the engine's own process.
 
-A model is a folder `<weights>/coqui/NAME` with `model.pth`, `config.json` and what the model needs besides (speakers,
+A model is a folder `<weights>/coqui/NAME` with its weights, `config.json` and what the model needs besides (speakers,
 languages, XTTS's `vocab.json`), as they are downloaded: paths in a config that mean another machine's disk are taken
 to mean the file of that name here. `voices/` in it holds recordings to imitate, for models that can. Every model of the
 folder is loaded.
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 INSTALL = "./capibara6 install --tts coqui"
 SEVERAL = "mul"  # BCP 47 for a voice of no one language
+WEIGHTS = ("model.pth", "model_file.pth", "model_file.pth.tar", "checkpoint.pth")  # as Coqui's releases name them
 FILES = (".pth", ".pt", ".json", ".npy")  # what a config may name and a model's folder hold
 
 
@@ -43,6 +44,21 @@ class ModelFolder:
     @property
     def name(self) -> str:
         return self.path.name
+
+    @property
+    def weights(self) -> Path:
+        """Raises Missing."""
+        found = [self.path / name for name in WEIGHTS if (self.path / name).is_file()]
+        if not found:
+            raise Missing(f"{self.path / WEIGHTS[0]} is not there", f"put the model's weights in {self.path}")
+        return found[0]
+
+    @property
+    def config(self) -> Path:
+        """Raises Missing."""
+        if not (self.path / "config.json").is_file():
+            raise Missing(f"{self.path / 'config.json'} is not there", f"put the model's own in {self.path}")
+        return self.path / "config.json"
 
     @property
     def language(self) -> str | None:
@@ -62,9 +78,7 @@ def model_folders(weights: Path) -> list[ModelFolder]:
             "(docs/speech-engines.md)",
         )
     for folder in found:
-        for name in ("model.pth", "config.json"):
-            if not (folder.path / name).is_file():
-                raise Missing(f"{folder.path / name} is not there", f"put {name} of the model in {folder.path}")
+        _ = folder.weights, folder.config
     return found
 
 
@@ -140,7 +154,7 @@ def _load_model(folder: ModelFolder, setup: Setup) -> CoquiModel:
 
     config = _local_config(folder, setup.cache)
     try:
-        synthesizer = TTS(model_path=str(folder.path / "model.pth"), config_path=str(config), progress_bar=False)
+        synthesizer = TTS(model_path=str(folder.weights), config_path=str(config), progress_bar=False)
     except FileNotFoundError as error:
         raise Missing(f"the model {folder.name} wants {first_line(error)}", f"put it in {folder.path}") from error
     except Exception as error:  # readers of weights and configs raise what they please for a broken file
@@ -150,7 +164,7 @@ def _load_model(folder: ModelFolder, setup: Setup) -> CoquiModel:
                 "install it (Debian: apt-get install espeak-ng), or take a model that reads letters",
             ) from error
         raise Missing(
-            f"the model {folder.name} can't be loaded from model.pth and config.json in {folder.path}: "
+            f"the model {folder.name} can't be loaded from {folder.weights.name} and config.json in {folder.path}: "
             f"{first_line(error)}",
             "copy both again, of one and the same model",
         ) from error
@@ -161,7 +175,7 @@ def _local_config(folder: ModelFolder, cache: Path) -> Path:
     """The config with the places of the files that it names, written to the cache: the folder is left as it is."""
     from TTS.config import read_json_with_comments
 
-    source = folder.path / "config.json"
+    source = folder.config
     try:
         content = _placed(read_json_with_comments(str(source)), folder.path)
         if not isinstance(content, dict) or not isinstance(content.get("model"), str):
