@@ -69,7 +69,7 @@ class ModelFolder:
 
 def model_folders(weights: Path) -> list[ModelFolder]:
     """What lies in a folder, without loading it. Raises Missing, which says what to put where."""
-    found = [ModelFolder(path) for path in sorted(weights.glob("*/"))]
+    found = [ModelFolder(path) for path in sorted(weights.glob("[!.]*/"))]
     if not found:
         raise Missing(
             f"Coqui has no weights in {weights}",
@@ -126,6 +126,7 @@ def _at_rate(pieces: Iterator[NDArray[np.float32]], rate: int, wanted: int) -> I
 
 
 def _import_package(setup: Setup) -> None:
+    setup.cache.mkdir(parents=True, exist_ok=True)
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TTS_HOME": str(setup.cache)}
     os.environ |= {"NUMBA_CACHE_DIR": str(setup.cache / "numba"), "MPLCONFIGDIR": str(setup.cache / "matplotlib")}
     _stand_in_for_training()

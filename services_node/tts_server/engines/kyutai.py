@@ -30,6 +30,7 @@ LANGUAGES = {
     "portuguese": "pt",
     "dutch": "nl",
 }
+WEIGHTS = "model.safetensors"
 STATES = (".safetensors",)  # voices that are ready to use
 RECORDINGS = (".wav", ".flac", ".mp3", ".ogg")  # voices to imitate: seconds of work, once
 KEPT_VOICES = 8  # of 6 MB or so each, at the released models' size
@@ -190,6 +191,7 @@ class _Model:
 
 
 def _import_package(setup: Setup) -> None:
+    setup.cache.mkdir(parents=True, exist_ok=True)
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     try:
@@ -197,7 +199,7 @@ def _import_package(setup: Setup) -> None:
         import torch
     except ImportError as error:
         raise Missing(f"the environment tts-kyutai is not whole: {error}", INSTALL) from error
-    torch.set_num_threads(setup.threads)  # the package has set it to one
+    torch.set_num_threads(max(1, setup.threads // 2))  # it generates in one thread while another makes the sound
 
 
 def _voice_files(folder: Path) -> dict[str, Path]:
@@ -222,16 +224,18 @@ def _local_config(folder: ModelFolder, cache: Path) -> tuple[Path, Path]:
         raise Missing(f"pocket-tts has no config {source.name}", f"put {source.name} in {folder.path}")
     try:
         content = yaml.safe_load(source.read_text(encoding="utf-8"))
-        table = content["flow_lm"]["lookup_table"]
-        weights = _here(folder, content.get("weights_path") or "model.safetensors")
-        tokenizer = _here(folder, table["tokenizer_path"])
-    except (yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError) as error:
+        weights = _here(folder, content["flow_lm"].get("weights_path") or content.get("weights_path") or WEIGHTS)
+        content["flow_lm"]["lookup_table"]["tokenizer_path"] = str(
+            _here(folder, content["flow_lm"]["lookup_table"]["tokenizer_path"])
+        )
+        for part in (content["flow_lm"], content["mimi"]):
+            if part.get("weights_path"):
+                part["weights_path"] = str(_here(folder, part["weights_path"]))
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise Missing(f"{source} is no config of Pocket TTS: {_first_line(error)}", "take the package's own") from error
-    table["tokenizer_path"] = str(tokenizer)
-    content |= {"weights_path": str(weights), "weights_path_without_voice_cloning": None}
-    for part in ("flow_lm", "mimi"):
-        if content[part].get("weights_path"):
-            content[part]["weights_path"] = str(_here(folder, content[part]["weights_path"]))
+    if not content["flow_lm"].get("weights_path"):
+        content["weights_path"] = str(weights)
+    content["weights_path_without_voice_cloning"] = None
     local = cache / f"kyutai-{folder.name}.yaml"
     local.write_text(yaml.safe_dump(content), encoding="utf-8")
     return local, weights

@@ -161,6 +161,10 @@ def _a_config_of_something_else(folder: Path) -> None:
     (folder / "spanish.yaml").write_text("weights_path: model.safetensors\n")
 
 
+def _half_a_config(folder: Path) -> None:
+    (folder / "spanish.yaml").write_text((folder / "spanish.yaml").read_text().replace("mimi:", "something:"))
+
+
 def _two_configs(folder: Path) -> None:
     shutil.copy(folder / "spanish.yaml", folder / "english.yaml")
 
@@ -178,6 +182,7 @@ def _no_language(folder: Path) -> None:
         (_cut_weights, r"weights model\.safetensors in .* can't be loaded"),
         (_broken_config, r"spanish\.yaml is no config"),
         (_a_config_of_something_else, r"spanish\.yaml is no config"),
+        (_half_a_config, r"spanish\.yaml is no config"),
         (_two_configs, "several configs: english.yaml, spanish.yaml"),
         (_no_language, "'mine' .* does not tell the model's language"),
     ],
