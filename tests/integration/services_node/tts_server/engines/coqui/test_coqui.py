@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -105,6 +106,13 @@ def test_a_listener_who_leaves_stops_the_work(engine: Engine) -> None:
     next(pieces)
     pieces.close()  # type: ignore[attr-defined]
     assert spoken(engine, said())  # the model is free again
+
+
+def test_two_who_speak_at_once_both_get_their_sentence(engine: Engine) -> None:
+    alone = sum(spoken(engine, said()))
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: sum(spoken(engine, said())), range(2)))
+    assert both == pytest.approx([alone, alone], rel=0.5)
 
 
 def test_speakers_of_a_model_are_voices_and_paths_of_another_machine_do_no_harm(setup: Setup) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,13 @@ def test_closing_the_iterator_ends_the_work(setup: Setup) -> None:
     pieces.close()  # type: ignore[attr-defined]
     assert set(threading.enumerate()) <= before
     assert next(engine.speak(said())).samples.size  # and the next one is not kept waiting
+
+
+def test_two_who_speak_at_once_both_get_their_sentence(engine: Engine) -> None:
+    alone = sum(len(chunk.samples) for chunk in engine.speak(said()))
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: sum(len(chunk.samples) for chunk in engine.speak(said())), range(2)))
+    assert both == pytest.approx([alone, alone], rel=0.5)
 
 
 def test_a_model_for_each_language_and_a_voice_of_one_speaks_any(setup: Setup) -> None:
