@@ -60,7 +60,8 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What an engine is made from. folder: where all engines keep their weights, each in a folder of its name. threads: it may use at once. cache: a folder it may write."""
+    """What an engine is made from. folder: where all engines keep their weights, each in a folder of its name.
+    threads: how many it may use at once. cache: a folder it may write."""
 
     folder: Path
     threads: int
