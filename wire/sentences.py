@@ -26,13 +26,13 @@ _OPENING = "¿¡\"'“‘«([*_`#@$€£+"  # a sentence may begin with these
 
 # They never end a sentence by themselves.
 _GO_ON = frozenset(
-    "sr sra srta sres sras dr dra dres d dª dña dn prof profa lic gral sto sta avda avd av ctra pza "  # noqa: SIM905
+    "sr sra srta sres sras dr dra dres dª dña dn prof profa lic gral sto sta avda avd av ctra pza "  # noqa: SIM905
     "ej e.g i.e vs cf mr mrs ms messrs st mt ft rev hon gen col capt sgt lt approx dept".split()
 )
 # Nor do these before a number.
 _BEFORE_NUMBERS = frozenset(
-    "no nos nº núm núms num art arts pág págs pag p pp fig figs vol cap caps tel ext sec ch c".split()
-)  # noqa: SIM905
+    "no nos nº núm núms num art arts pág págs pag p pp fig figs vol cap caps tel ext sec ch c".split()  # noqa: SIM905
+)
 # After "U.S." or "plan B.", where a capital tells nothing: words that begin sentences.
 _BEGINNERS = frozenset(
     "the we it he she they this that these those there in on at but and so if when what why how you i our my "  # noqa: SIM905
@@ -95,7 +95,8 @@ def _begins_one(text: str, at: int, *, doubled: bool, final: bool) -> bool | Non
 
 Kind = Literal["plain", "block", "heading", "table", "blank", "fence"]
 _LINE = re.compile(
-    r"[ \t]*(?:(?P<blank>\n)|(?P<table>\|)|(?P<fence>`{3}|~{3})|(?P<heading>\#)|(?P<block>>|--|[-*+•][ \t]|\d{1,9}[.)][ \t]))"
+    r"[ \t]*(?:(?P<blank>\n)|(?P<table>\|)|(?P<fence>`{3}|~{3})|(?P<heading>\#)"
+    r"|(?P<block>>|--|[-*+•][ \t]|\d{1,9}[.)][ \t]))"
 )
 _MAY_BECOME = re.compile(r"[ \t]*(?:[-*+•]|`{1,2}|~{1,2}|\d{1,9}[.)]?)?\Z")
 LINE_CHARS = 80  # so much of a line tells what kind it is of
