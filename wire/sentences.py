@@ -27,15 +27,16 @@ _OPENING = "¿¡\"'“‘«([*_`#@$€£+"  # a sentence may begin with these
 # They never end a sentence by themselves.
 _GO_ON = frozenset(
     "sr sra srta sres sras dr dra dres dª dña dn prof profa lic gral sto sta avda avd av ctra pza "  # noqa: SIM905
-    "ej e.g i.e vs cf mr mrs ms messrs st mt ft rev hon gen col capt sgt lt approx dept".split()
+    "ej e.g i.e vs cf mr mrs ms messrs st mt ft rev hon gen col capt sgt lt approx dept ref aprox máx mín dpto depto ntra excmo ilmo".split()
 )
 # Nor do these before a number.
 _BEFORE_NUMBERS = frozenset(
-    "no nos nº núm núms num art arts pág págs pag p pp fig figs vol cap caps tel ext sec ch c".split()  # noqa: SIM905
+    "no nos nº núm núms num art arts pág págs pag p pp fig figs vol cap caps tel ext sec ch c "
+    "jan feb apr aug sept sep oct nov dec ene abr ago dic".split()  # noqa: SIM905
 )
 # After "U.S." or "plan B.", where a capital tells nothing: words that begin sentences.
 _BEGINNERS = frozenset(
-    "the we it he she they this that these those there in on at but and so if when what why how you i our my "  # noqa: SIM905
+    "the we it he she they this that these those there in on at but and so if when what why how "  # noqa: SIM905
     "el la los las lo un una en pero y si cuando qué no por para con se es son hay su este esta eso también luego "
     "entonces después ahora".split()
 )
@@ -73,7 +74,7 @@ def _is_end(text: str, mark: int, end: int, *, final: bool) -> bool | None:
     if (
         word.lower() in _GO_ON
         or (word.isdigit() and begins_line)
-        or (word.lower() in _BEFORE_NUMBERS and after.isdigit())
+        or (word.lower() in _BEFORE_NUMBERS and (after.isdigit() or after in "+("))
     ):
         return False
     if not _LETTERS.fullmatch(word) and not _DOUBLED.fullmatch(word):

@@ -16,7 +16,8 @@ from wire.dates import MONTHS
 _MONTH = "|".join([*MONTHS["en"], *lists.SHORT_MONTHS])
 _HALF = r"\s?([ap])\.?\s?m\b\.?"
 _TIME = re.compile(
-    rf"(?<![\w:.,])([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?(?![\w:]|[.,]\d)(?:{_HALF}|\s?(?:h|hrs|hours)\b)?", re.IGNORECASE
+    rf"(?<![\w:.,])([01]?\d|2[0-3]):([0-5]\d)(?::([0-5]\d))?(?![\w:]|[.,]\d)(?:{_HALF}|\s?(?:h|hrs|hours)\b)?",
+    re.IGNORECASE,
 )
 _TIME_HALF = re.compile(rf"(?<![\w:.,])(0?\d|1[0-2])(?:[:.]([0-5]\d))?(){_HALF}", re.IGNORECASE)
 _TIMES_BETWEEN = re.compile(r"(?<=\d:\d\d)\s?[-–]\s?(?=\d{1,2}:\d\d)|(?<=[ap]m)\s?[-–]\s?(?=\d)", re.IGNORECASE)
@@ -25,7 +26,9 @@ _DATE = re.compile(r"(?<![\w/.-])(\d{1,2})([/-])(\d{1,2})\2(\d{4}|\d{2})(?![\w/]
 _MONTH_FIRST = re.compile(
     rf"(?<!\w)({_MONTH})\b\.?\s(\d{{1,2}})(?:st|nd|rd|th)?(?![\w:%$€/]|[.,]\d)(?:,?\s(\d{{4}})(?!\w|[.,]\d))?"
 )
-_DAY_FIRST = re.compile(rf"(?<![\w.,$€£])(\d{{1,2}})(?:st|nd|rd|th)?\s(?:of\s)?({_MONTH})\b\.?(?:,?\s(\d{{4}})(?!\w|[.,]\d))?")
+_DAY_FIRST = re.compile(
+    rf"(?<![\w.,$€£])(?:[Tt]he\s)?(\d{{1,2}})(?:st|nd|rd|th)?\s(?:of\s)?({_MONTH})\b\.?(?:,?\s(\d{{4}})(?!\w|[.,]\d))?"
+)
 _MONTH_YEAR = re.compile(rf"(?<!\w)({_MONTH})\b\.?,?\s(\d{{4}})(?!\w|[.,]\d)")
 
 _SIGN = "|".join(map(re.escape, sorted(lists.CURRENCIES, key=len, reverse=True)))
@@ -36,7 +39,7 @@ _UNIT = "|".join(sorted(map(re.escape, lists.UNITS), key=len, reverse=True))
 _MEASURE = re.compile(rf"({NUMBER})[\s-]?({_UNIT})(?![\w²³])")
 _PERCENT = re.compile(rf"({NUMBER})\s?([%‰])")
 _ORDINAL = re.compile(r"(?<![\w.])(\d{1,3}(?:,\d{3})?)(?:st|nd|rd|th)(?!\w)", re.IGNORECASE)
-_DECADE = re.compile(r"(?<!\w)'?(?:(1[1-9]|20)(\d0)|(\d0))'?s(?!\w)")
+_DECADE = re.compile(r"(?<!\w)'?(?:(1[1-9]|20)(\d0)|(?<=')([2-9]0)|(?<=\bthe )([2-9]0))'?s(?!\w)")
 _FRACTION = re.compile(r"(?<![\w/.,])(?:(\d{1,3})\s)?(\d{1,3})/(\d{1,3})(?![\w/]|[.,]\d)")
 _PHONE = re.compile(
     r"(?<![\w.,/])(?:\+\d{1,3}[ .-]?)?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]\d{2,4}){1,4}(?![\w/]|[.,-]\d)"
@@ -52,7 +55,9 @@ _YEAR_BEFORE = re.compile(
 _COUNTED = re.compile(r"\s(?:[^\W\d_]+\s)?(\w+s|people|men|women|children|percent|euros|more|of)\b")
 _NOT_COUNTED = frozenset("was is this has as its his was's years".split())  # noqa: SIM905
 _ABBREVIATION = re.compile(
-    r"(?<![\w.])(?:" + "|".join(sorted(map(re.escape, lists.ABBREVIATIONS), key=len, reverse=True)) + r")(?:\.(?!\w)|(?<=[.])|\Z)",
+    r"(?<![\w.])(?:"
+    + "|".join(sorted(map(re.escape, lists.ABBREVIATIONS), key=len, reverse=True))
+    + r")(?:\.(?!\w)|(?<=[.])|\Z)",
     re.IGNORECASE,
 )
 _WITHOUT_DOT = re.compile(r"(?<![\w.])(?:" + "|".join(map(re.escape, lists.WITHOUT_DOT)) + r")(?!\w)\.?")
@@ -61,7 +66,6 @@ _STREET = re.compile(r"(?<=[a-z] )(St|Ave|Rd|Blvd)(?:\.|(?![\w.]))")
 _BEFORE_NUMBER = re.compile(r"(?<![\w.])(no|nos|fig|figs|p|pp|vol|ch|sec|ext)\.\s?(?=\d)|(?<!\w)#(?=\d)", re.IGNORECASE)
 _CHAPTER = re.compile(rf"(?<!\w)({lists.COUNTED})\s([IVXLC]{{1,7}})(?!\w)")
 _KING = re.compile(r"(?<!\w)([A-Z][a-z]{2,20})\s([IVX]{1,7})(?![\w'])")
-_NAMED_NUMBER = re.compile(r"(?<=[A-Za-z])-(?=\d)")
 
 
 class English(Tongue):
@@ -75,7 +79,7 @@ class English(Tongue):
         r"(?:(?:[bcdfgpst][lr]|s[ptckmnw]|[cpst]h|qu|[bcdfghjklmnprstvwyz])?[aeiouy]{1,2}(?:[nr][tdskg]|[nsrldtmpxkg])?)+"
     )
 
-    def rules(self) -> list[Rule]:
+    def number_rules(self) -> list[Rule]:
         return [
             (_TIMES_BETWEEN, lambda _: " to "),
             (_TIME, self._time),
@@ -83,20 +87,24 @@ class English(Tongue):
             (_ISO, lambda m: self._date(m, m.group(4), m.group(3), m.group(1))),
             (_DATE, self._numeric_date),
             (_MONTH_FIRST, lambda m: self._named_date(m, m.group(1), m.group(2), m.group(3))),
-            (_DAY_FIRST, lambda m: self._named_date(m, m.group(2), m.group(1), m.group(3))),
+            (_DAY_FIRST, self._day_first),
             (_MONTH_YEAR, lambda m: f"{lists.SHORT_MONTHS.get(m.group(1), m.group(1))} {self.year(int(m.group(2)))}"),
             (_BEFORE_NUMBER, lambda m: lists.BEFORE_NUMBERS[m.group().lower().strip(". #")] + " "),
             (_PHONE, self._phone),
+            (_YEARS_BETWEEN, lambda _: " to "),
+            *self._between_numbers(),
+            (_DECADE, self._decade),
             (_MONEY_BEFORE, lambda m: self._money(m.group(2), m.group(3), m.group(1))),
             (_MONEY_AFTER, lambda m: self._money(m.group(1), m.group(2), m.group(3))),
             (_MEASURE, self._measure),
             (_PERCENT, lambda m: f"{self.number(m.group(1))} {self.words[m.group(2)]}"),
             (_ORDINAL, lambda m: in_words(int(m.group(1).replace(",", "")), "en", "ordinal")),
-            (_DECADE, self._decade),
             (_FRACTION, self._fraction),
-            (_YEARS_BETWEEN, lambda _: " to "),
             (_YEAR, self._maybe_year),
-            (_NAMED_NUMBER, lambda _: " "),
+        ]
+
+    def name_rules(self) -> list[Rule]:
+        return [
             (_SAINT, lambda _: "Saint "),
             (_STREET, lambda m: lists.STREETS[m.group(1)]),
             (_ABBREVIATION, lambda m: lists.ABBREVIATIONS[m.group().lower().rstrip(".")]),
@@ -194,6 +202,13 @@ class English(Tongue):
         spoken = f"{lists.SHORT_MONTHS.get(month, month)} {self.ordinal(int(day))}"
         return f"{spoken}, {self.year(int(year))}" if year else spoken
 
+    def _day_first(self, match: re.Match[str]) -> str:
+        day, month, year = match.groups()
+        if not 1 <= int(day) <= 31:
+            return match.group()
+        spoken = f"the {self.ordinal(int(day))} of {lists.SHORT_MONTHS.get(month, month)}"
+        return f"{spoken}, {self.year(int(year))}" if year else spoken
+
     def _phone(self, match: re.Match[str]) -> str:
         token = match.group()
         digits = re.sub(r"\D", "", token)
@@ -203,7 +218,7 @@ class English(Tongue):
         return ("plus " if token[0] == "+" else "") + groups
 
     def _decade(self, match: re.Match[str]) -> str:
-        century, tens = match.group(1), match.group(2) or match.group(3)
+        century, tens = match.group(1), match.group(2) or match.group(3) or match.group(4)
         if tens in ("00", "10"):
             return match.group() if not century else f"{self.year(int(century + tens))}s"
         plural = f"{self.cardinal(int(tens))[:-1]}ies"

@@ -23,7 +23,7 @@ SIGNS = {
     "<": "less than", ">": "greater than", "≤": "less than or equal to", "≥": "greater than or equal to",
     "≈": "approximately", "~": "about", "±": "plus or minus", "√": "square root of", "∞": "infinity",
     "^": "to the power of", "²": "squared", "³": "cubed", "§": "section", "°": "degrees", "€": "euros",
-    "$": "dollars", "£": "pounds", "¥": "yen", "¢": "cents", "#": "number", "♯": "sharp", "minus": "minus",
+    "$": "dollars", "£": "pounds", "¥": "yen", "¢": "cents", "#": "number", "♯": "sharp", "minus": "minus", "k": "thousand", "point": "point",
     "to": "to", "and": "and", "version": "version", "port": "port", "hashtag": "hashtag", "code": "code omitted",
     "digits": "a number of {} digits",
 }  # fmt: skip
@@ -31,6 +31,7 @@ SIGNS = {
 SAID_AS_WORDS = frozenset(
     "NASA NATO UNESCO UNICEF FIFA UEFA OPEC RAM ROM LED SIM PIN COVID AIDS GIF JPEG JSON YAML LASER RADAR SONAR SCUBA "  # noqa: SIM905
     "LAN WAN WIFI ASAP POSIX CRUD REST SOAP BIOS DOS CAD SWAT NAFTA ASCII IKEA SAP JAVA BASIC CAPTCHA NASDAQ NIMBY "
+    "NO NOT ALL AND OR YES MUST NEVER ALWAYS ONLY NOW NEW FREE IS ARE THE TO IN ON OF FOR WITH DO THIS THAT VERY STOP "
     "OSHA FEMA HIPAA".split()
 )  # fmt: skip
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -22,7 +23,7 @@ AFTER_PARAGRAPH_SECONDS = 0.35
 AFTER_ITEM_SECONDS = 0.15
 READ_CODE_CHARS = 60  # longer code in a sentence is not read
 BROKEN_LINE_CHARS = 50  # a line that ends before, with a capital after it, was ended on purpose
-PART_CHARS = 4000  # of one paragraph: Markdown inside it is looked for no farther
+PART_CHARS = 2000  # of one paragraph: Markdown inside it is looked for no farther
 
 _markdown = MarkdownIt("commonmark", {"html": False, "maxNesting": 12}).enable(["table", "strikethrough"])
 _markdown.disable(["code", "reference"])  # indented text is no code, a definition is no secret
@@ -31,9 +32,7 @@ _BREAK = re.compile(r"<break\b([^<>]{0,200})>", re.IGNORECASE)
 _TIME = re.compile(r"""time\s?=\s?["']?\s?(\d{1,6}(?:\.\d{1,3})?)\s?(ms|s)""", re.IGNORECASE)
 _PAUSE = re.compile(r"\[(?:pause|pausa)\s?:\s?(\d{1,9}(?:[.,]\d{1,3})?)\s?(ms|s)?\s?\]", re.IGNORECASE)
 _SCRIPT = re.compile(r"<(script|style)\b[^<>]{0,500}>", re.IGNORECASE)
-_BLOCK_TAG = re.compile(
-    r"<(?:/(?:p|div|li|h[1-6]|tr|s|section|article|title|blockquote)|br|hr)\s?/?>", re.IGNORECASE
-)
+_BLOCK_TAG = re.compile(r"<(?:/(?:p|div|li|h[1-6]|tr|s|section|article|title|blockquote)|br|hr)\s?/?>", re.IGNORECASE)
 _TAG = re.compile(r"<[A-Za-z/!?][^<>]{0,500}>")
 _BULLET = re.compile(r"^([ \t]{0,20})•[ \t]*", re.MULTILINE)
 _TIMES = re.compile(r"(?<=\d)\*(?=\d)")
@@ -87,16 +86,29 @@ def _seconds(match: re.Match[str]) -> float:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """The text for the parser; a line that is endless is cut, at a space where there is one."""
-    if all(len(line) <= PART_CHARS for line in text.split("\n")):
-        yield text
-        return
+    """The text for the parser. An endless line or paragraph is cut, which Markdown's own rules take badly."""
+    lines: list[str] = []
+    chars, fence = 0, ""
+    for line in _lines(text):
+        sign = line.lstrip()[:3]
+        if sign in ("```", "~~~"):
+            fence = "" if fence == sign else fence or sign
+        chars = 0 if not line.strip() or fence else chars + len(line) + 1
+        if chars > PART_CHARS:
+            yield "\n".join(lines)
+            lines, chars = [], len(line)
+        lines.append(line)
+    yield "\n".join(lines)
+
+
+def _lines(text: str) -> Iterator[str]:
     for line in text.split("\n"):
-        while len(line) > PART_CHARS:
-            cut = line.rfind(" ", PART_CHARS // 2, PART_CHARS) + 1 or PART_CHARS
-            yield line[:cut]
-            line = line[cut:]  # noqa: PLW2901
-        yield line
+        begin = 0
+        while len(line) - begin > PART_CHARS:
+            cut = line.rfind(" ", begin + PART_CHARS // 2, begin + PART_CHARS) + 1 or begin + PART_CHARS
+            yield line[begin:cut]
+            begin = cut
+        yield line[begin:]
 
 
 def _read(tokens: Sequence[Token]) -> Iterator[Block]:
@@ -134,7 +146,7 @@ def _flat(children: Sequence[Token]) -> str:
                 short = len(token.content) <= READ_CODE_CHARS
                 text += token.content.replace("<", _LESS).replace(">", _MORE) if short else LEFT_OUT
             case "softbreak":
-                following = next((after.content for after in children[position + 1 :] if after.content), "")
+                following = next((after.content for after in islice(children, position + 1, None) if after.content), "")
                 text += _line_break(text, following)
             case "hardbreak":
                 text += "\n\n"

@@ -15,34 +15,49 @@ from wire.dates import MONTHS
 _MONTH = "|".join([*MONTHS["es"], *lists.SHORT_MONTHS])
 _HOUR = r"(?<![\w:.,])([01]?\d|2[0-3])"
 _HALF = r"\s?([ap])\.?\s?m\b\.?"
-_TIME = re.compile(rf"{_HOUR}:([0-5]\d)(?::([0-5]\d))?(?![\w:]|[.,]\d)(?:{_HALF}|\s?(?:h|hs|hrs|horas)\b\.?)?", re.IGNORECASE)
+_TIME = re.compile(
+    rf"{_HOUR}:([0-5]\d)(?::([0-5]\d))?(?![\w:]|[.,]\d)(?:{_HALF}|\s?(?:h|hs|hrs|horas)\b\.?)?", re.IGNORECASE
+)
 _TIME_DOT = re.compile(rf"{_HOUR}\.([0-5]\d)()(?:{_HALF}|\s?(?:h|hs|hrs|horas)\b\.?)", re.IGNORECASE)
 _HOUR_HALF = re.compile(rf"(?<![\w:.,])(0?\d|1[0-2])()(){_HALF}", re.IGNORECASE)
 _TIMES_BETWEEN = re.compile(r"(?<=\d[:.]\d\d)(?:\s?h)?\s?[-–]\s?(?=\d{1,2}[:.]\d\d)")
 _DATE = re.compile(r"(?<![\w/.-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})(?![\w/]|[.-]\d)")
 _ISO = re.compile(r"(?<![\w/.-])(\d{4})([-/])(\d{1,2})\2(\d{1,2})(?![\w/]|[.-]\d)")
-_DAY_MONTH = re.compile(r"(?<=\b(?:el|al)\s)(\d{1,2})/(\d{1,2})(?![\w/])|(?<=\bdel\s)(\d{1,2})/(\d{1,2})(?![\w/])", re.IGNORECASE)
-_WRITTEN = re.compile(rf"(?<![\w.,])(\d{{1,2}})[ -](?:de )?({_MONTH})\b\.?(?:[ -](?:de(?:l)? )?(\d{{4}})(?!\d))?", re.IGNORECASE)
+_DAY_MONTH = re.compile(
+    r"(?<=\b(?:el|al)\s)(\d{1,2})/(\d{1,2})(?![\w/])|(?<=\bdel\s)(\d{1,2})/(\d{1,2})(?![\w/])", re.IGNORECASE
+)
+_WRITTEN = re.compile(
+    rf"(?<![\w.,])(\d{{1,2}})[ -](?:de )?({_MONTH})\b\.?(?:[ -](?:de(?:l)? )?(\d{{4}})(?!\d))?", re.IGNORECASE
+)
 
 _SIGN = "|".join(map(re.escape, lists.CURRENCIES))
 _MANY = r"(?:\s?(millones|millón|mil|M|k)(?!\w))?"
 _MONEY_AFTER = re.compile(rf"({NUMBER}){_MANY}\s?(?:de\s)?({_SIGN})(?!\w)")
 _MONEY_BEFORE = re.compile(rf"(?<!\w)({_SIGN})\s?({NUMBER}){_MANY}")
+_PRICE_FOR = re.compile(rf"(?<=[€$£])/({'|'.join(map(re.escape, lists.PRICED))})(?!\w)")
 _UNIT = "|".join(sorted(map(re.escape, lists.UNITS), key=len, reverse=True))
 _MEASURE = re.compile(rf"({NUMBER})\s?({_UNIT})(?![\w²³])")
 _PERCENT = re.compile(rf"({NUMBER})\s?([%‰])")
-_ORDINAL = re.compile(r"(?<![\w.,])(\d{1,3})(?:\.?([ºª])|\.([oa])(?=\s)|\.?(er|ero|ra|do|da|to|ta|vo|va|mo|ma)\b)(?!\w)")
+_ORDINAL = re.compile(
+    r"(?<![\w.,])(\d{1,3})(?:\.?([ºª])|\.([oa])(?=\s)|\.?(er|ero|ra|do|da|to|ta|vo|va|mo|ma)\b)(?!\w)"
+)
 _FRACTION = re.compile(r"(?<![\w/.,])(\d{1,3})/(\d{1,3})(?![\w/]|[.,]\d)")
 _PHONE = re.compile(
     r"(?<![\w.,/])(?:\+\d{1,3}[ .-]?)?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]\d{2,4}){1,4}(?![\w/]|[.,-]\d)"
     r"|\+\d{8,15}(?!\w)"
 )
-_CALLED = re.compile(r"(?:tel|tfno|teléfono|móvil|llam\w*|whatsapp|contacto)[\w.]*:? (?:al |es el |en el )?\Z", re.IGNORECASE)
+_CALLED = re.compile(
+    r"(?:tel|tfno|teléfono|móvil|llam\w*|whatsapp|contacto)[\w.]*:? (?:al |es el |en el )?\Z", re.IGNORECASE
+)
 _NINE = re.compile(r"(?<![\w.,/])[6789]\d{8}(?![\w/]|[.,]\d)")
 _ABBREVIATION = re.compile(
-    r"(?<![\w.])(?:" + "|".join(sorted(map(re.escape, lists.ABBREVIATIONS), key=len, reverse=True)) + r")(?!\w)\.?", re.IGNORECASE
+    r"(?<![\w.])(?:" + "|".join(sorted(map(re.escape, lists.ABBREVIATIONS), key=len, reverse=True)) + r")(?!\w)\.?",
+    re.IGNORECASE,
 )
-_BEFORE_NUMBER = re.compile(r"(?<![\w.])(n|núm|num|pág|págs|p|pp|art|arts|cap|fig|vol|tel|ext)\.\s?(?=\d)|(?<!\w)n\.?º\s?|(?<!\w)#(?=\d)", re.IGNORECASE)
+_BEFORE_NUMBER = re.compile(
+    r"(?<![\w.])(n|núm|num|pág|págs|p|pp|art|arts|cap|fig|vol|tel|ext)\.\s?(?=\d)|(?<!\w)n\.?º\s?|(?<!\w)#(?=\d)",
+    re.IGNORECASE,
+)
 _CENTURY = re.compile(rf"(?<!\w)({lists.COUNTED})\s([IVXLCDM]{{1,7}})(?!\w)", re.IGNORECASE)
 _CENTURIES = re.compile(r"(?<=\bsiglos\s)([IVX]{1,7})\s?(y|al?|-|–)\s?([IVX]{1,7})(?!\w)")
 _KING = re.compile(r"(?<!\w)([A-ZÁÉÍÓÚ][a-záéíóúñ]{2,20})\s([IVX]{1,7})(?!\w)")
@@ -60,7 +75,7 @@ class Spanish(Tongue):
     greek = lists.GREEK
     pronounceable = re.compile(r"(?:(?:[bcdfgpt][lr]|ch|ll|rr|qu|[bcdfghjklmnñprstvyz])?[aeiouáéíóú]{1,2}[nsrldmz]?)+")
 
-    def rules(self) -> list[Rule]:
+    def number_rules(self) -> list[Rule]:
         return [
             (_TIMES_BETWEEN, lambda _: " a "),
             (_TIME, self._time),
@@ -73,14 +88,23 @@ class Spanish(Tongue):
             (_BEFORE_NUMBER, lambda m: lists.BEFORE_NUMBERS[m.group().lower().strip(".º# ")] + " "),
             (_PHONE, self._phone),
             (_NINE, self._nine),
+            *self._between_numbers(),
+            (_PRICE_FOR, lambda m: lists.PRICED[m.group(1)]),
             (_MONEY_BEFORE, lambda m: self._money(m.group(2), m.group(3), m.group(1))),
             (_MONEY_AFTER, lambda m: self._money(m.group(1), m.group(2), m.group(3))),
             (_MEASURE, self._measure),
             (_PERCENT, lambda m: f"{self.number(m.group(1))} {self.words[m.group(2)]}"),
             (_ORDINAL, self._ordinal),
             (_FRACTION, self._fraction),
+        ]
+
+    def name_rules(self) -> list[Rule]:
+        return [
             (_ABBREVIATION, lambda m: lists.ABBREVIATIONS[re.sub(r"\s+", " ", m.group().lower().rstrip("."))]),
-            (_CENTURIES, lambda m: f"{self._roman(m.group(1))} {'y' if m.group(2) == 'y' else 'a'} {self._roman(m.group(3))}"),
+            (
+                _CENTURIES,
+                lambda m: f"{self._roman(m.group(1))} {'y' if m.group(2) == 'y' else 'a'} {self._roman(m.group(3))}",
+            ),
             (_CENTURY, lambda m: f"{m.group(1)} {self._roman(m.group(2))}"),
             (_KING, self._king),
             (_ROMAN_FIRST, self._roman_first),
@@ -88,12 +112,16 @@ class Spanish(Tongue):
 
     def cardinal(self, number: int) -> str:
         words = in_words(number, "es")
-        return re.sub(r"\b(\w*?)uno (?=mil|\w*ill)", lambda m: ("veintiún " if m.group(1) else "un "), words)
+        return re.sub(r"\b(\w*?)uno (?=mil|\w*ill)", lambda m: "veintiún " if m.group(1) else "un ", words)
 
     def feminine(self, words: str) -> str:
         """doscientas veintiuna: of thousands too, of millions not."""
         head, million, tail = words.rpartition("illones ")
-        return head + million + re.sub(r"cientos\b", "cientas", tail).replace("quinientos", "quinientas").replace("uno", "una")
+        return (
+            head
+            + million
+            + re.sub(r"cientos\b", "cientas", tail).replace("quinientos", "quinientas").replace("uno", "una")
+        )
 
     @staticmethod
     def before_noun(words: str) -> str:
@@ -136,7 +164,9 @@ class Spanish(Tongue):
     def _is_feminine(noun: str) -> bool:
         if noun in lists.MASCULINE or noun in lists.FEMININE:
             return noun in lists.FEMININE
-        return noun.endswith(("a", "as", "ción", "sión", "ciones", "siones", "dad", "dades", "tud", "tudes", "umbre", "umbres"))
+        return noun.endswith(
+            ("a", "as", "ción", "sión", "ciones", "siones", "dad", "dades", "tud", "tudes", "umbre", "umbres")
+        )
 
     def count(self, token: str, one: str, many: str, *, feminine: bool = False) -> str:
         """So many of a thing: `un euro`, `veintiuna libras`, `un millón de euros`, `tres coma cinco kilos`."""
@@ -184,7 +214,7 @@ class Spanish(Tongue):
     def _minutes(self, hour: int, minute: int) -> str:
         if minute == 0:
             return ""
-        if hour <= 12 and minute in (15, 30):
+        if 1 <= hour <= 12 and minute in (15, 30):
             return " y cuarto" if minute == 15 else " y media"
         return f" {'y ' if minute < 30 else ''}{self.cardinal(minute)}"
 
@@ -238,8 +268,9 @@ class Spanish(Tongue):
         feminine = ending in ("ª", "a") or (len(ending) == 2 and ending[-1] == "a")
         words = self.ordinal(number, feminine=feminine)
         following = _NEXT_WORD.match(match.string, match.end())
-        shortened = ending == "er" or (following is not None and following.group(1).lower() not in lists.NO_NOUNS)
-        return re.sub(r"(primer|tercer)o$", r"\1", words) if shortened and following is not None else words
+        directly = following is not None and following.group().count(" ") == 1
+        noun = directly and following is not None and following.group(1).lower() not in lists.NO_NOUNS
+        return re.sub(r"(primer|tercer)o$", r"\1", words) if noun or ending == "er" else words
 
     def _fraction(self, match: re.Match[str]) -> str:
         top, bottom = int(match.group(1)), int(match.group(2))
@@ -273,6 +304,5 @@ class Spanish(Tongue):
         words = self.ordinal(value, feminine=self._is_feminine(noun))
         return re.sub(r"(primer|tercer)o$", r"\1", words) + " "
 
-    def _last_rules(self) -> list[Rule]:
-        return [*super()._last_rules(), (_LONE, lambda m: lists.LETTERS[m.group().lower()])]
-
+    def word_rules(self) -> list[Rule]:
+        return [*super().word_rules(), (_LONE, lambda m: lists.LETTERS[m.group().lower()])]

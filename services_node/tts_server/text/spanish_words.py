@@ -25,7 +25,7 @@ SIGNS = {
     ">": "mayor que", "≤": "menor o igual que", "≥": "mayor o igual que", "≈": "aproximadamente", "~": "aproximadamente",
     "±": "más menos", "√": "raíz de", "∞": "infinito", "^": "elevado a", "²": "al cuadrado", "³": "al cubo",
     "§": "sección", "°": "grados", "€": "euros", "$": "dólares", "£": "libras", "¥": "yenes", "¢": "centavos",
-    "#": "número", "♯": "sharp", "minus": "menos", "to": "a", "and": "y", "version": "versión", "port": "puerto",
+    "#": "número", "♯": "sharp", "minus": "menos", "k": "mil", "point": "punto", "to": "a", "and": "y", "version": "versión", "port": "puerto",
     "hashtag": "etiqueta", "code": "código omitido", "digits": "número de {} cifras",
 }  # fmt: skip
 
@@ -39,6 +39,7 @@ LETTERS = {
 SAID_AS_WORDS = frozenset(
     "ONU OTAN NASA UNESCO UNICEF FIFA UEFA IVA AVE RAE ESO RAM ROM LED SIM PIN OVNI ERE ERTE NIE IBAN BIC COVID SIDA "  # noqa: SIM905
     "RENFE OPEP PYME PYMES APA IKEA SEAT USA JSON SAP YAML LAN WAN WIFI TAC PET UCI UVI TALGO FUNDEU INE MIR TIC "
+    "NO SÍ SI YA MUY HOY MÁS TODO TODOS NADA NUNCA SIEMPRE SOLO SON EL LA LOS LAS UN UNA DE EN POR PARA CON SIN QUE "
     "ALSA AENA BOE GIF JAVA BASIC LASER RADAR CAPTCHA SONAR".split()
 )  # fmt: skip
 
@@ -102,8 +103,11 @@ UNITS = {
     "h": Unit("hora", "horas", feminine=True), "hs": Unit("hora", "horas", feminine=True),
     "hrs": Unit("hora", "horas", feminine=True), "min": Unit("minuto", "minutos"), "s": Unit("segundo", "segundos"),
     "seg": Unit("segundo", "segundos"), "ms": Unit("milisegundo", "milisegundos"),
-    "€/h": Unit("euro por hora", "euros por hora"), "€/mes": Unit("euro al mes", "euros al mes"),
-    "€/kg": Unit("euro por kilo", "euros por kilo"), "€/m²": Unit("euro por metro cuadrado", "euros por metro cuadrado"),
+}  # fmt: skip
+
+PRICED = {
+    "h": " por hora", "hora": " por hora", "día": " al día", "mes": " al mes", "año": " al año", "kg": " por kilo",
+    "m²": " por metro cuadrado", "persona": " por persona", "noche": " por noche", "l": " por litro", "kWh": " por kilovatio hora",
 }  # fmt: skip
 
 BEFORE_NUMBERS = {
@@ -130,10 +134,12 @@ ABBREVIATIONS = {
     "n.º": "número", "nº": "número", "ntra": "nuestra", "ilmo": "ilustrísimo", "excmo": "excelentísimo",
     "a. m": "de la mañana", "a.m": "de la mañana", "p. m": "de la tarde", "p.m": "de la tarde", "y/o": "y o",
     "c.c": "con copia", "cta": "cuenta", "ref": "referencia", "admón": "administración", "atte": "atentamente",
-    "km/h": "kilómetros por hora", "s/n": "sin número",
+    "km/h": "kilómetros por hora", "s/n": "sin número", "ok": "okey",
 }  # fmt: skip
 
-COUNTED = "siglo|s\\.|capítulo|cap\\.|tomo|volumen|acto|fase|título|parte|nivel|tipo|guerra mundial|anexo|apéndice|sección"
+COUNTED = (
+    "siglo|s\\.|capítulo|cap\\.|tomo|volumen|acto|fase|título|parte|nivel|tipo|guerra mundial|anexo|apéndice|sección"
+)
 ROYAL = frozenset(
     "Felipe Carlos Alfonso Fernando Isabel Pío Benedicto Pablo León Enrique Luis Jorge Pedro Jaime Napoleón Francisco "  # noqa: SIM905
     "Sancho Ramiro Guillermo Eduardo Federico Catalina Margarita Sixto Clemente Gregorio Inocencio Urbano Nicolás".split()

@@ -32,7 +32,7 @@ _DOMAIN = re.compile(
     re.IGNORECASE,
 )
 _HOST = re.compile(r"(?<![\w@./-])(?:localhost|\d{1,3}(?:\.\d{1,3}){3}):\d{1,5}(?:/[^\s<>\"]*+)?(?!\w)")
-_PATH = re.compile(r"(?<![\w/.<)])(?:~|\.{1,2})?/(?=\w)[\w./-]++")
+_PATH = re.compile(r"(?<![\w/.<)€$£%°])(?:~|\.{1,2})?/(?=\w)[\w./-]++")
 _FILE = re.compile(
     r"(?<![\w.-])[\w-]{1,80}(?:\.[\w-]{1,20}){0,2}\.(?:py|js|ts|tsx|json|ya?ml|toml|md|txt|pdf|docx?|xlsx?|pptx?|csv|sql"
     r"|html?|css|sh|log|png|jpe?g|gif|svg|mp[34]|wav|zip|gz|tar|env|conf|cfg|ini|lock|xml|exe|rs|go|java|cpp|rb)(?!\w)"
@@ -40,11 +40,23 @@ _FILE = re.compile(
 _TAG = re.compile(r"(?<![\w#])#(?=[^\W\d])(\w{1,60})")
 _MENTION = re.compile(r"(?<![\w@.])@(?=[^\W\d])(\w{1,60})")
 _IP = re.compile(r"(?<![\w.,])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|[.,]\d)")
-_VERSION = re.compile(r"(?<![\w.,])[vV]?\d{1,4}(?:\.\d{1,4}){2,4}(?![\w]|[.,]\d)|(?<![\w.,])[vV]\d{1,4}(?:\.\d{1,4})?(?![\w.])")
+_VERSION = re.compile(
+    r"(?<![\w.,])[vV]?\d{1,4}(?:\.\d{1,4}){2,4}(?![\w]|[.,]\d)|(?<![\w.,])[vV]\d{1,4}(?:\.\d{1,4})?(?![\w.])"
+)
 _ISO_TIME = re.compile(r"(?<=\d{4}-\d\d-\d\d)T(?=\d\d:\d\d)")
 _RANGE = re.compile(r"(?<=[\d%€$°])[ ]?[-–][ ]?(?=[$€£]?\d)")
 _MINUS = re.compile(r"(?<![\w)\]%])-(?=[$€£]?\d)")
-_DIGITS = re.compile(r"\d+")
+_NAMED_NUMBER = re.compile(r"(?<=[^\W\d_])-(?=\d)")  # COVID-19
+_SPACED = re.compile(r"(?<![\w.,])[1-9]\d{0,2}(?: \d{3}){2,4}(?![\w]|[.,]\d| \d)")  # 1 200 000
+_ACCOUNT = re.compile(r"(?<!\w)[A-Z]{2}\d{2}(?: \d{4}){3,7}(?: \d{1,3})?(?!\w)")
+_SERIAL = re.compile(r"(?<![\w-])\d{1,8}(?:-\d{1,8}){2,6}(?![\w-])")
+_DIMENSIONS = re.compile(r"(?<=\d) ?x ?(?=\d)")
+_THOUSANDS = re.compile(r"(?<=\d)k(?!\w)")
+_RATIO = re.compile(r"(?<=\d):(?=\d)")
+_LONG_NAME = re.compile(rf"(?<!\w)(?!Mc|Mac){LETTER}{{2,60}}(?!\w)")
+_GREEK = re.compile("[αβγδεζηθικλμνξοπρσςτυφχψωΓΔΘΛΞΠΣΦΨΩ]")
+_DIGIT = re.compile("[0-9]")
+_VOWEL = re.compile(r"[aeiouáéíóú]")
 _NUMBER = re.compile(NUMBER)
 _ANY_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _SNAKE = re.compile(r"(?<=\w)_+(?=\w)")
@@ -56,7 +68,7 @@ _COMPARISONS = {"<=": "≤", ">=": "≥", "!=": "≠"}
 _CAPITALS = re.compile(r"(?<![\w'])[A-ZÁÉÍÓÚÑ]{2,12}(?:s(?!\w)|(?!\w))")
 _WORD = re.compile(rf"{LETTER}+")
 _ARROW = re.compile(r"[-=]+>|<[-=]+|→")
-_PARTED = re.compile(r"\s[-–]+\s|–|\||[()\[\]{}•\n]+")
+_PARTED = re.compile(r"\s[-–]+\s|–|\||[()\[\]{}•]+")
 _UNSPEAKABLE = re.compile(r"[^\w\s.,;:?!…¿¡'-]|_|(?<![^\W\d_])['-]|['-](?![^\W\d_])")
 _DOTS = re.compile(r"\.{2,}|…+\.*")
 _SPACES = re.compile(r"\s+")
@@ -84,18 +96,18 @@ class Tongue(ABC):
         marks = end.group() if end else ""
         body = text[: len(text) - len(marks)].lstrip(".,;:) \t\n")
         body = self._without_shouting(body)
-        for pattern, rule in self._all_rules:
+        for pattern, rule in _rules_of(self)[_DIGIT.search(body) is not None]:
             body = pattern.sub(rule, body)
         mark = next((mark for mark in marks if mark in "?!…"), "…" if marks.startswith("..") else marks.strip()[:1])
         return _tidy(body + (mark if mark in ".,;:?!…" else ""))
 
-    @property
-    def _all_rules(self) -> list[Rule]:
-        return _rules_of(self)
+    @abstractmethod
+    def number_rules(self) -> list[Rule]:
+        """Dates, times, money, units: before plain numbers. They take nothing where there is no digit."""
 
     @abstractmethod
-    def rules(self) -> list[Rule]:
-        """Dates, times, money, units, abbreviations: before plain numbers."""
+    def name_rules(self) -> list[Rule]:
+        """Abbreviations, Roman numerals."""
 
     @abstractmethod
     def cardinal(self, number: int) -> str: ...
@@ -135,7 +147,7 @@ class Tongue(ABC):
 
     # What the common rules do.
 
-    def _first_rules(self) -> list[Rule]:
+    def address_rules(self) -> list[Rule]:
         return [
             (re.compile(LEFT_OUT), lambda _: f" {self.words['code']} "),
             (_EMAIL, self._email),
@@ -152,31 +164,55 @@ class Tongue(ABC):
             (_ARROW, lambda _: ", "),
         ]
 
-    def _last_rules(self) -> list[Rule]:
+    def plain_number_rules(self) -> list[Rule]:
+        """The last two come after signs."""
         return [
             (_VERSION, self._version),
-            (_RANGE, self._range),
-            (_MINUS, lambda _: f" {self.words['minus']} "),
-            (re.compile(r"[½⅓⅔¼¾⅕⅛⅜⅝⅞]"), self._fraction_sign),
-            (re.compile(r"(?<=[\w)])[²³]"), lambda m: f" {self.words[m.group()]}"),
-            (_SUPERSCRIPT, lambda _: " "),
-            *self._sign_rules(),
-            (_NUMBER, self.plain),
-            (_SNAKE, lambda _: " "),
-            (re.compile(rf"(?<!\w)(?!Mc|Mac){LETTER}{{2,60}}(?!\w)"), lambda m: self._camel(m.group())),
+            (_THOUSANDS, lambda _: f" {self.words['k']}"),
+            (_RATIO, lambda _: f" {self.words['to']} "),
             (_MIXED, lambda _: " "),
+            (_NUMBER, self.plain),
+        ]
+
+    def word_rules(self) -> list[Rule]:
+        return [
+            (_SNAKE, lambda _: " "),
+            (_LONG_NAME, lambda m: self._camel(m.group())),
             (_ANY_NUMBER, lambda m: self.number(m.group())),
             (_INNER_DOT, lambda _: f" {self.words['.']} "),
             (_CAPITALS, lambda m: self.acronym(m.group())),
-            (re.compile("[αβγδεζηθικλμνξοπρσςτυφχψωΓΔΘΛΞΠΣΦΨΩ]"), lambda m: f" {self.greek.get(m.group().lower(), '')} "),
+            (_GREEK, lambda m: f" {self.greek.get(m.group().lower(), '')} "),
         ]
 
-    def _sign_rules(self) -> list[Rule]:
+    def _between_numbers(self) -> list[Rule]:
+        """What a hyphen before a digit is. After dates and telephone numbers, before things are counted."""
+        return [
+            (_NAMED_NUMBER, lambda _: " "),
+            (_SPACED, lambda m: m.group().replace(" ", "")),
+            (_ACCOUNT, lambda m: self._account(m.group())),
+            (_SERIAL, lambda m: ", ".join(self.digits(group) for group in m.group().split("-"))),
+            (_DIMENSIONS, lambda _: f" {self.words['×']} "),
+            (_RANGE, self._range),
+            (_MINUS, lambda _: f" {self.words['minus']} "),
+        ]
+
+    def _account(self, number: str) -> str:
+        country, *groups = number[:2], number[2:4], *number[4:].split()
+        return ", ".join([self.acronym(country), *(self.digits(group) for group in groups)])
+
+    def sign_rules(self) -> list[Rule]:
         """Signs that are always words, and those that are only between two things."""
         return [
+            (re.compile(r"[½⅓⅔¼¾⅕⅛⅜⅝⅞]"), self._fraction_sign),
+            (re.compile(r"(?<=[\w)])[²³]"), lambda m: f" {self.words[m.group()]}"),
+            (_SUPERSCRIPT, lambda _: " "),
+            (re.compile(r"\+\+"), self._sign),
             (re.compile("[%‰&≈≠≤≥√∞±÷×§°€$£¥¢@]"), self._sign),
             (re.compile(r"(?<=[\w)])(?: (==?|[+*/<>^]) |(==?|[+*/<>^]))(?=[\w(+-])"), self._sign),
-            (re.compile(r"\+\+|(?<!\w)\+(?=\d)|(?<=\d)\+(?!\w)|(?<!\w)~ ?(?=\d)|(?<!\w)#(?=\d)|(?<![^CcFf])#"), self._sign),
+            (
+                re.compile(r"(?<!\w)\+(?=\d)|(?<=\d)\+(?!\w)|(?<!\w)[~<>] ?(?=\d)|(?<!\w)#(?=\d)|(?<![^CcFf])#"),
+                self._sign,
+            ),
         ]
 
     def _sign(self, match: re.Match[str]) -> str:
@@ -186,7 +222,7 @@ class Tongue(ABC):
     def _fraction_sign(self, match: re.Match[str]) -> str:
         after_number = match.start() > 0 and match.string[match.start() - 1].isdigit()
         spoken = self.fractions[match.group()]
-        return f" {self.words['and']} {spoken}" if after_number else f" {spoken}"
+        return f" {self.words['and']} {spoken.replace('un medio', 'medio')}" if after_number else f" {spoken}"
 
     def _range(self, match: re.Match[str]) -> str:
         spaced = match.group().startswith(" ") and match.group().endswith(" ")
@@ -198,7 +234,7 @@ class Tongue(ABC):
         if self._is_grouped(token):
             return token
         named = f"{self.words['version']} " if token[0] in "vV" else ""
-        return named + self._joined(token.lstrip("vV").split("."))
+        return named + f" {self.words['point']} ".join(self.number(group) for group in token.lstrip("vV").split("."))
 
     @staticmethod
     def _is_grouped(token: str) -> bool:
@@ -241,11 +277,14 @@ class Tongue(ABC):
 
     def _name(self, label: str) -> str:
         parts = [self._camel(part) for part in re.split(r"[-_+%~]+", label) if part]
-        return _ANY_NUMBER.sub(lambda m: f" {self.number(m.group())} ", " ".join(self._extension(p) for p in parts)).strip()
+        return _ANY_NUMBER.sub(
+            lambda m: f" {self.number(m.group())} ", " ".join(self._extension(p) for p in parts)
+        ).strip()
 
     def _extension(self, part: str) -> str:
-        lone = part.isalpha() and part.islower() and 1 < len(part) <= 5 and not self.pronounceable.fullmatch(part)
-        return self.spell_word(part) if lone else part
+        """Letters without a vowel one by one: html, py; and etc, which is no abbreviation here."""
+        lone = part.isalpha() and part.islower() and 1 < len(part) <= 5 and not _VOWEL.search(part)
+        return self.spell_word(part) if lone or part == "etc" else part
 
     def spell_word(self, letters: str) -> str:
         return self.spell(letters)
@@ -273,8 +312,12 @@ class Tongue(ABC):
 
 
 @cache
-def _rules_of(tongue: Tongue) -> list[Rule]:
-    return [*tongue._first_rules(), *tongue.rules(), *tongue._last_rules()]
+def _rules_of(tongue: Tongue) -> tuple[list[Rule], list[Rule]]:
+    """For a sentence without digits, and for one with."""
+    first, names, signs, last = tongue.address_rules(), tongue.name_rules(), tongue.sign_rules(), tongue.word_rules()
+    numbers = tongue.number_rules()
+    plain = tongue.plain_number_rules()
+    return [*first, *names, *signs, *last], [*first, *numbers, *names, *plain[:-2], *signs, *plain[-2:], *last]
 
 
 def _before_digit(match: re.Match[str]) -> bool:
