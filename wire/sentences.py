@@ -27,12 +27,13 @@ _OPENING = "¿¡\"'“‘«([*_`#@$€£+"  # a sentence may begin with these
 # They never end a sentence by themselves.
 _GO_ON = frozenset(
     "sr sra srta sres sras dr dra dres dª dña dn prof profa lic gral sto sta avda avd av ctra pza "  # noqa: SIM905
-    "ej e.g i.e vs cf mr mrs ms messrs st mt ft rev hon gen col capt sgt lt approx dept ref aprox máx mín dpto depto ntra excmo ilmo".split()
+    "ej e.g i.e vs cf mr mrs ms messrs st mt ft rev hon gen col capt sgt lt approx dept ref aprox "
+    "máx mín dpto depto ntra excmo ilmo".split()
 )
 # Nor do these before a number.
 _BEFORE_NUMBERS = frozenset(
-    "no nos nº núm núms num art arts pág págs pag p pp fig figs vol cap caps tel ext sec ch c "
-    "jan feb apr aug sept sep oct nov dec ene abr ago dic".split()  # noqa: SIM905
+    "no nos nº núm núms num art arts pág págs pag p pp fig figs vol cap caps tel ext sec ch c "  # noqa: SIM905
+    "jan feb apr aug sept sep oct nov dec ene abr ago dic".split()
 )
 # After "U.S." or "plan B.", where a capital tells nothing: words that begin sentences.
 _BEGINNERS = frozenset(

@@ -152,16 +152,16 @@ class English(Tongue):
     def plain(self, match: re.Match[str]) -> str:
         return self.number(match.group())
 
-    def count(self, token: str, one: str, many: str) -> str:
-        return f"{self.number(token)} {one if token == '1' else many}"
+    def count(self, figure: str, one: str, many: str) -> str:
+        return f"{self.number(figure)} {one if figure == '1' else many}"
 
-    def _money(self, token: str, scale: str | None, sign: str) -> str:
+    def _money(self, figure: str, scale: str | None, sign: str) -> str:
         money = lists.CURRENCIES[sign]
         if scale:
-            return f"{self.number(token)} {lists.SCALES.get(scale, scale)} {money.many}"
-        whole, rest = self.decimal(token) if not token.isdigit() else (token, "")
+            return f"{self.number(figure)} {lists.SCALES.get(scale, scale)} {money.many}"
+        whole, rest = self.decimal(figure) if not figure.isdigit() else (figure, "")
         if len(rest) != 2:
-            return self.count(token, money.one, money.many)
+            return self.count(figure, money.one, money.many)
         cents = f"{self.cardinal(int(rest))} {money.cent if int(rest) == 1 else money.cents}"
         if int(whole) == 0:
             return cents

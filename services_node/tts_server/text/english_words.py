@@ -18,12 +18,14 @@ class Money(NamedTuple):
 
 
 SIGNS = {
-    ".": "dot", "/": "slash", "@": "at", "%": "percent", "‰": "per thousand", "&": "and", "+": "plus", "++": "plus plus",
+    ".": "dot", "/": "slash", "@": "at", "%": "percent", "‰": "per thousand", "&": "and", "+": "plus",
+    "++": "plus plus",
     "*": "times", "×": "times", "÷": "divided by", "=": "equals", "==": "equals", "≠": "is not equal to",
     "<": "less than", ">": "greater than", "≤": "less than or equal to", "≥": "greater than or equal to",
     "≈": "approximately", "~": "about", "±": "plus or minus", "√": "square root of", "∞": "infinity",
     "^": "to the power of", "²": "squared", "³": "cubed", "§": "section", "°": "degrees", "€": "euros",
-    "$": "dollars", "£": "pounds", "¥": "yen", "¢": "cents", "#": "number", "♯": "sharp", "minus": "minus", "k": "thousand", "point": "point",
+    "$": "dollars", "£": "pounds", "¥": "yen", "¢": "cents", "#": "number", "♯": "sharp", "minus": "minus",
+    "k": "thousand", "point": "point",
     "to": "to", "and": "and", "version": "version", "port": "port", "hashtag": "hashtag", "code": "code omitted",
     "digits": "a number of {} digits",
 }  # fmt: skip
@@ -65,7 +67,8 @@ UNITS = {
     "km/h": Unit("kilometer per hour", "kilometers per hour"), "kph": Unit("kilometer per hour", "kilometers per hour"),
     "mph": Unit("mile per hour", "miles per hour"), "m/s": Unit("meter per second", "meters per second"),
     "km": Unit("kilometer", "kilometers"), "m": Unit("meter", "meters"), "cm": Unit("centimeter", "centimeters"),
-    "mm": Unit("millimeter", "millimeters"), "μm": Unit("micrometer", "micrometers"), "nm": Unit("nanometer", "nanometers"),
+    "mm": Unit("millimeter", "millimeters"), "μm": Unit("micrometer", "micrometers"), "nm": Unit("nanometer",
+    "nanometers"),
     "km²": Unit("square kilometer", "square kilometers"), "m²": Unit("square meter", "square meters"),
     "m2": Unit("square meter", "square meters"), "m³": Unit("cubic meter", "cubic meters"),
     "m3": Unit("cubic meter", "cubic meters"), "ft²": Unit("square foot", "square feet"),
@@ -78,12 +81,14 @@ UNITS = {
     "KB": Unit("kilobyte", "kilobytes"), "kB": Unit("kilobyte", "kilobytes"), "MB": Unit("megabyte", "megabytes"),
     "GB": Unit("gigabyte", "gigabytes"), "TB": Unit("terabyte", "terabytes"), "KiB": Unit("kibibyte", "kibibytes"),
     "MiB": Unit("mebibyte", "mebibytes"), "GiB": Unit("gibibyte", "gibibytes"),
-    "Mbps": Unit("megabit per second", "megabits per second"), "Gbps": Unit("gigabit per second", "gigabits per second"),
+    "Mbps": Unit("megabit per second", "megabits per second"), "Gbps": Unit("gigabit per second",
+    "gigabits per second"),
     "MB/s": Unit("megabyte per second", "megabytes per second"), "Hz": Unit("hertz", "hertz"),
     "kHz": Unit("kilohertz", "kilohertz"), "MHz": Unit("megahertz", "megahertz"), "GHz": Unit("gigahertz", "gigahertz"),
     "W": Unit("watt", "watts"), "kW": Unit("kilowatt", "kilowatts"), "kWh": Unit("kilowatt hour", "kilowatt hours"),
     "V": Unit("volt", "volts"), "mAh": Unit("milliamp hour", "milliamp hours"), "dB": Unit("decibel", "decibels"),
-    "px": Unit("pixel", "pixels"), "h": Unit("hour", "hours"), "hr": Unit("hour", "hours"), "hrs": Unit("hour", "hours"),
+    "px": Unit("pixel", "pixels"), "h": Unit("hour", "hours"), "hr": Unit("hour", "hours"), "hrs": Unit("hour",
+    "hours"),
     "min": Unit("minute", "minutes"), "mins": Unit("minute", "minutes"), "s": Unit("second", "seconds"),
     "sec": Unit("second", "seconds"), "ms": Unit("millisecond", "milliseconds"),
 }  # fmt: skip
@@ -101,7 +106,8 @@ ABBREVIATIONS = {
     "dept": "department", "est": "established", "inc": "incorporated", "ltd": "limited", "co": "company",
     "corp": "corporation", "govt": "government", "a.m": "A-M", "p.m": "P-M", "u.s": "U-S", "u.s.a": "U-S-A",
     "u.k": "U-K", "u.n": "U-N", "e.u": "E-U", "ph.d": "P-H-D", "mt": "mount", "ft": "fort", "fig": "figure",
-    "no": "no", "cf": "compare", "al": "al", "misc": "miscellaneous", "max": "maximum", "min": "minimum", "avg": "average",
+    "no": "no", "cf": "compare", "al": "al", "misc": "miscellaneous", "max": "maximum", "min": "minimum",
+    "avg": "average",
     "tel": "telephone", "ext": "extension", "jan": "January", "feb": "February", "aug": "August", "sept": "September",
     "oct": "October", "nov": "November", "dec": "December", "mon": "Monday", "tue": "Tuesday", "wed": "Wednesday",
     "thu": "Thursday", "fri": "Friday",
@@ -113,7 +119,10 @@ WITHOUT_DOT = {
 }  # fmt: skip
 STREETS = {"St": "Street", "Ave": "Avenue", "Rd": "Road", "Blvd": "Boulevard"}
 
-COUNTED = "Chapter|chapter|Part|part|Volume|volume|Act|act|Phase|phase|Section|section|World War|Type|type|Appendix|Level|Title|Book"
+COUNTED = (
+    "Chapter|chapter|Part|part|Volume|volume|Act|act|Phase|phase|Section|section|World War|Type|type|Appendix|Level|Title"
+    "|Book"
+)
 ROYAL = frozenset(
     "Henry Elizabeth George Charles Edward James Louis William Richard Mary Philip Francis Benedict Pius Leo Paul "  # noqa: SIM905
     "Catherine Frederick Napoleon Alexander Nicholas Ferdinand Alfonso Felipe Victoria Gregory Clement Peter".split()

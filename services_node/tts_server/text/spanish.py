@@ -7,6 +7,7 @@ fraction unless a day is spoken of, 9:30 is a time of day.
 from __future__ import annotations
 
 import re
+
 from services_node.tts_server.text import spanish_words as lists
 from services_node.tts_server.text.roman import roman_value
 from services_node.tts_server.text.tongue import NUMBER, Rule, Tongue, in_words
@@ -168,26 +169,26 @@ class Spanish(Tongue):
             ("a", "as", "ción", "sión", "ciones", "siones", "dad", "dades", "tud", "tudes", "umbre", "umbres")
         )
 
-    def count(self, token: str, one: str, many: str, *, feminine: bool = False) -> str:
+    def count(self, figure: str, one: str, many: str, *, feminine: bool = False) -> str:
         """So many of a thing: `un euro`, `veintiuna libras`, `un millón de euros`, `tres coma cinco kilos`."""
-        whole, rest = self.decimal(token) if not token.isdigit() else (token, "")
+        whole, rest = self.decimal(figure) if not figure.isdigit() else (figure, "")
         if rest:
-            return f"{self.number(token)} {many}"
-        words = self._counting(self.number(token), feminine)
+            return f"{self.number(figure)} {many}"
+        words = self._counting(self.number(figure), feminine)
         de = "de " if words.endswith(("illón", "illones")) else ""
         return f"{words} {de}{one if whole == '1' else many}"
 
-    def _money(self, token: str, scale: str | None, sign: str) -> str:
+    def _money(self, figure: str, scale: str | None, sign: str) -> str:
         money = lists.CURRENCIES[sign]
         if scale:
             scale_words = {"M": "millones", "k": "mil"}.get(scale, scale)
             de = "" if scale_words == "mil" else "de "
-            single = token == "1" and scale_words == "millones"
-            amount = "un millón" if single else f"{self.before_noun(self.number(token))} {scale_words}"
+            single = figure == "1" and scale_words == "millones"
+            amount = "un millón" if single else f"{self.before_noun(self.number(figure))} {scale_words}"
             return f"{amount} {de}{money.many}"
-        whole, rest = self.decimal(token) if not token.isdigit() else (token, "")
+        whole, rest = self.decimal(figure) if not figure.isdigit() else (figure, "")
         if len(rest) != 2:
-            return self.count(token, money.one, money.many, feminine=money.feminine)
+            return self.count(figure, money.one, money.many, feminine=money.feminine)
         cents = self.before_noun(self.cardinal(int(rest)))
         if int(whole) == 0:
             return f"{cents} {money.cent if int(rest) == 1 else money.cents}"

@@ -22,10 +22,12 @@ class Money(NamedTuple):
 SIGNS = {
     ".": "punto", "/": "barra", "@": "arroba", "%": "por ciento", "‰": "por mil", "&": "y", "+": "más", "++": "más más",
     "*": "por", "×": "por", "÷": "entre", "=": "igual a", "==": "igual a", "≠": "distinto de", "<": "menor que",
-    ">": "mayor que", "≤": "menor o igual que", "≥": "mayor o igual que", "≈": "aproximadamente", "~": "aproximadamente",
+    ">": "mayor que", "≤": "menor o igual que", "≥": "mayor o igual que", "≈": "aproximadamente",
+    "~": "aproximadamente",
     "±": "más menos", "√": "raíz de", "∞": "infinito", "^": "elevado a", "²": "al cuadrado", "³": "al cubo",
     "§": "sección", "°": "grados", "€": "euros", "$": "dólares", "£": "libras", "¥": "yenes", "¢": "centavos",
-    "#": "número", "♯": "sharp", "minus": "menos", "k": "mil", "point": "punto", "to": "a", "and": "y", "version": "versión", "port": "puerto",
+    "#": "número", "♯": "sharp", "minus": "menos", "k": "mil", "point": "punto", "to": "a", "and": "y",
+    "version": "versión", "port": "puerto",
     "hashtag": "etiqueta", "code": "código omitido", "digits": "número de {} cifras",
 }  # fmt: skip
 
@@ -77,12 +79,14 @@ UNITS = {
     "km": Unit("kilómetro", "kilómetros"), "m": Unit("metro", "metros"), "cm": Unit("centímetro", "centímetros"),
     "mm": Unit("milímetro", "milímetros"), "μm": Unit("micrómetro", "micrómetros"),
     "nm": Unit("nanómetro", "nanómetros"),
-    "km²": Unit("kilómetro cuadrado", "kilómetros cuadrados"), "km2": Unit("kilómetro cuadrado", "kilómetros cuadrados"),
+    "km²": Unit("kilómetro cuadrado", "kilómetros cuadrados"), "km2": Unit("kilómetro cuadrado",
+    "kilómetros cuadrados"),
     "m²": Unit("metro cuadrado", "metros cuadrados"), "m2": Unit("metro cuadrado", "metros cuadrados"),
     "cm²": Unit("centímetro cuadrado", "centímetros cuadrados"), "m³": Unit("metro cúbico", "metros cúbicos"),
     "m3": Unit("metro cúbico", "metros cúbicos"), "cm³": Unit("centímetro cúbico", "centímetros cúbicos"),
     "ha": Unit("hectárea", "hectáreas", feminine=True),
-    "kg": Unit("kilo", "kilos"), "Kg": Unit("kilo", "kilos"), "g": Unit("gramo", "gramos"), "gr": Unit("gramo", "gramos"),
+    "kg": Unit("kilo", "kilos"), "Kg": Unit("kilo", "kilos"), "g": Unit("gramo", "gramos"), "gr": Unit("gramo",
+    "gramos"),
     "mg": Unit("miligramo", "miligramos"), "t": Unit("tonelada", "toneladas", feminine=True),
     "l": Unit("litro", "litros"), "L": Unit("litro", "litros"), "ml": Unit("mililitro", "mililitros"),
     "mL": Unit("mililitro", "mililitros"), "cl": Unit("centilitro", "centilitros"),
@@ -93,11 +97,13 @@ UNITS = {
     "KB": Unit("kilobyte", "kilobytes"), "kB": Unit("kilobyte", "kilobytes"), "MB": Unit("megabyte", "megabytes"),
     "GB": Unit("gigabyte", "gigabytes"), "TB": Unit("terabyte", "terabytes"), "KiB": Unit("kibibyte", "kibibytes"),
     "MiB": Unit("mebibyte", "mebibytes"), "GiB": Unit("gibibyte", "gibibytes"),
-    "Mbps": Unit("megabit por segundo", "megabits por segundo"), "Gbps": Unit("gigabit por segundo", "gigabits por segundo"),
+    "Mbps": Unit("megabit por segundo", "megabits por segundo"), "Gbps": Unit("gigabit por segundo",
+    "gigabits por segundo"),
     "MB/s": Unit("megabyte por segundo", "megabytes por segundo"), "Hz": Unit("hercio", "hercios"),
     "kHz": Unit("kilohercio", "kilohercios"), "MHz": Unit("megahercio", "megahercios"),
     "GHz": Unit("gigahercio", "gigahercios"), "W": Unit("vatio", "vatios"), "kW": Unit("kilovatio", "kilovatios"),
-    "kWh": Unit("kilovatio hora", "kilovatios hora"), "V": Unit("voltio", "voltios"), "mAh": Unit("miliamperio hora", "miliamperios hora"),
+    "kWh": Unit("kilovatio hora", "kilovatios hora"), "V": Unit("voltio", "voltios"),
+    "mAh": Unit("miliamperio hora", "miliamperios hora"),
     "dB": Unit("decibelio", "decibelios"), "kcal": Unit("kilocaloría", "kilocalorías", feminine=True),
     "px": Unit("píxel", "píxeles"), "dpi": Unit("punto por pulgada", "puntos por pulgada"),
     "h": Unit("hora", "horas", feminine=True), "hs": Unit("hora", "horas", feminine=True),
@@ -107,7 +113,8 @@ UNITS = {
 
 PRICED = {
     "h": " por hora", "hora": " por hora", "día": " al día", "mes": " al mes", "año": " al año", "kg": " por kilo",
-    "m²": " por metro cuadrado", "persona": " por persona", "noche": " por noche", "l": " por litro", "kWh": " por kilovatio hora",
+    "m²": " por metro cuadrado", "persona": " por persona", "noche": " por noche", "l": " por litro",
+    "kWh": " por kilovatio hora",
 }  # fmt: skip
 
 BEFORE_NUMBERS = {
@@ -138,7 +145,9 @@ ABBREVIATIONS = {
 }  # fmt: skip
 
 COUNTED = (
-    "siglo|s\\.|capítulo|cap\\.|tomo|volumen|acto|fase|título|parte|nivel|tipo|guerra mundial|anexo|apéndice|sección"
+    "siglo|s\\.|capítulo|cap\\.|tomo|volumen|acto|fase|título|parte|nivel|tipo|guerra mundial"
+    "|anexo|apéndice|sección"
+)
 )
 ROYAL = frozenset(
     "Felipe Carlos Alfonso Fernando Isabel Pío Benedicto Pablo León Enrique Luis Jorge Pedro Jaime Napoleón Francisco "  # noqa: SIM905

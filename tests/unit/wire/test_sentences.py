@@ -109,7 +109,8 @@ def test_a_sentence_without_an_end_is_cut_at_a_clause() -> None:
 MARKDOWN = st.lists(
     st.sampled_from(
         ["Sí. ", "Hola", "Sr. ", "U.S. ", "The ", "\n", "\n\n", "```", "```\n", "~~~~\n", "`", "# ", "- ", "1. ",
-         "| a ",          "...", "?! ", "[", "](", " ", "\t", "é", "EE. ", "UU. ", "x" * 90, "3", ".", " " * 90, "aa bb, " * 100]
+         "| a ",          "...", "?! ", "[", "](", " ", "\t", "é", "EE. ", "UU. ", "x" * 90, "3", ".",
+         " " * 90, "aa bb, " * 100]
     ),
     max_size=30,
 ).map("".join)  # fmt: skip

@@ -1,4 +1,4 @@
-"""English: what is written, and how it is spoken. Where two readings are possible, the one that is taken stands here."""
+"""English: what is written, and how it is spoken. Of two readings that are possible, the one taken stands here."""
 
 from __future__ import annotations
 

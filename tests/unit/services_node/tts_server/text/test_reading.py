@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -151,8 +152,10 @@ def test_without_normalising_signs_stay_and_markdown_goes() -> None:
 
 PIECES = st.lists(
     st.sampled_from(
-        ["Hola ", "the ", "12", "3.5", "27/11/2026 ", "9:30", "€", "$", "%", "*", "_", "`", "```\n", "# ", "- ", "|", "\n", "<b>", "[",
-         "](", "http://a.b", "a@b.es", ".", "...", "?", "¿", "º", "½", "²", "XIV ", "API", "Sr. ", "[pause:1s]", "π", "&", "😀", "漢", "-5", "p.m."]
+        ["Hola ", "the ", "12", "3.5", "27/11/2026 ", "9:30", "€", "$", "%", "*", "_", "`", "```\n", "# ", "- ",
+        "|", "\n", "<b>", "[",
+         "](", "http://a.b", "a@b.es", ".", "...", "?", "¿", "º", "½", "²", "XIV ", "API", "Sr. ", "[pause:1s]",
+         "π", "&", "😀", "漢", "-5", "p.m."]
     ),
     max_size=25,
 ).map("".join)  # fmt: skip
@@ -199,10 +202,8 @@ HOSTILE = [
 def test_the_cost_grows_with_the_text_and_no_faster(piece: str) -> None:
     def seconds(chars: int) -> float:
         began = time.process_time()
-        try:
+        with suppress(NothingToSay):
             read_text((piece * chars)[:chars], language="es")
-        except NothingToSay:
-            pass
         return time.process_time() - began
 
     seconds(500)

@@ -1,4 +1,4 @@
-"""Spanish: what is written, and how it is spoken. Where two readings are possible, the one that is taken stands here."""
+"""Spanish: what is written, and how it is spoken. Of two readings that are possible, the one taken stands here."""
 
 from __future__ import annotations
 
@@ -94,8 +94,8 @@ THINGS = [
     ("NO lo hagas", "No lo hagas"),
     ("Tú & yo (y ella) y/o él", "Tú y yo, y ella, y o él"),
     ("a -> b", "a, b"),
-    ("ES91 2100 0418 4502 0005 1332", "e ese, nueve uno, dos uno cero cero, cero cuatro uno ocho, cuatro cinco cero dos, "
-     "cero cero cero cinco, uno tres tres dos"),
+    ("ES91 2100 0418 4502 0005 1332", "e ese, nueve uno, dos uno cero cero, cero cuatro uno ocho, "
+     "cuatro cinco cero dos, cero cero cero cinco, uno tres tres dos"),
 ]  # fmt: skip
 
 
