@@ -120,8 +120,8 @@ WITHOUT_DOT = {
 STREETS = {"St": "Street", "Ave": "Avenue", "Rd": "Road", "Blvd": "Boulevard"}
 
 COUNTED = (
-    "Chapter|chapter|Part|part|Volume|volume|Act|act|Phase|phase|Section|section|World War|Type|type|Appendix|Level|Title"
-    "|Book"
+    "Chapter|chapter|Part|part|Volume|volume|Act|act|Phase|phase|Section|section|World War|Type|type|Appendix|Level"
+    "|Title|Book"
 )
 ROYAL = frozenset(
     "Henry Elizabeth George Charles Edward James Louis William Richard Mary Philip Francis Benedict Pius Leo Paul "  # noqa: SIM905

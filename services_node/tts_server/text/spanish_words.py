@@ -145,13 +145,12 @@ ABBREVIATIONS = {
 }  # fmt: skip
 
 COUNTED = (
-    "siglo|s\\.|capítulo|cap\\.|tomo|volumen|acto|fase|título|parte|nivel|tipo|guerra mundial"
-    "|anexo|apéndice|sección"
-)
+    "siglo|s\\.|capítulo|cap\\.|tomo|volumen|acto|fase|título|parte|nivel|tipo|guerra mundial|anexo|apéndice|sección"
 )
 ROYAL = frozenset(
     "Felipe Carlos Alfonso Fernando Isabel Pío Benedicto Pablo León Enrique Luis Jorge Pedro Jaime Napoleón Francisco "  # noqa: SIM905
-    "Sancho Ramiro Guillermo Eduardo Federico Catalina Margarita Sixto Clemente Gregorio Inocencio Urbano Nicolás".split()
+    "Sancho Ramiro Guillermo Eduardo Federico Catalina Margarita Sixto Clemente Gregorio Inocencio "
+    "Urbano Nicolás".split()
 )
 QUEENS = frozenset(["Isabel", "Catalina", "Margarita"])
 NUMBERED_EVENTS = frozenset(
