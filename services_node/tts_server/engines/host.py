@@ -1,4 +1,4 @@
-"""The process an engine lives in: `python -m services_node.tts_server.engines.host NAME FOLDER CACHE THREADS`.
+"""The process an engine lives in: `python -m services_node.tts_server.engines.host MODULE FOLDER CACHE THREADS`.
 
 Frames come on standard input and go out on standard output; what an engine prints goes to standard error. The first
 frame out says what the engine is, or why there is none. `{"speak": ID, …utterance}` is answered by pieces, each
@@ -23,7 +23,6 @@ import numpy as np
 
 from services_node.tts_server.engines.contract import Engine, EngineError, EngineFactory, Setup, Utterance
 from services_node.tts_server.engines.frames import packed, read_frame
-from services_node.tts_server.engines.known import ENGINES
 
 log = logging.getLogger("tts_server.host")
 
@@ -105,18 +104,18 @@ def serve(engine: Engine, source: BinaryIO, out: Out) -> None:
         threading.Thread(target=work, name=f"utterance-{number}", daemon=True).start()
 
 
-def load(name: str) -> Callable[[Setup], Engine]:
-    return cast(EngineFactory, importlib.import_module(ENGINES[name].module).load)
+def load(module: str) -> Callable[[Setup], Engine]:
+    return cast(EngineFactory, importlib.import_module(module).load)
 
 
 def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
-    name, folder, cache, threads = arguments
+    module, folder, cache, threads = arguments
     own = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what an engine prints is no frame
     out = Out(own, threading.Lock())
     try:
-        engine = load(name)(Setup(Path(folder), int(threads), Path(cache)))
+        engine = load(module)(Setup(Path(folder), int(threads), Path(cache)))
     except BaseException as error:
         out.put(failure(error))
         return 1

@@ -12,21 +12,19 @@ class Known:
 
     name: str
     environment: str
+    module: str
     languages: tuple[str, ...] = ("es", "en")
     speeds: tuple[float, float] = (0.25, 4.0)
     always: bool = False
 
-    @property
-    def module(self) -> str:
-        return f"services_node.tts_server.engines.{self.name}"
 
-
+_HERE = "services_node.tts_server.engines"
 ENGINES: dict[str, Known] = {
     known.name: known
     for known in (
-        Known("kokoro", "services", speeds=(0.5, 2.0), always=True),
-        Known("piper", "services"),
-        Known("kyutai", "tts-kyutai"),
-        Known("coqui", "tts-coqui"),
+        Known("kokoro", "services", f"{_HERE}.kokoro", speeds=(0.5, 2.0), always=True),
+        Known("piper", "services", f"{_HERE}.piper"),
+        Known("kyutai", "tts-kyutai", f"{_HERE}.kyutai"),
+        Known("coqui", "tts-coqui", f"{_HERE}.coqui"),
     )
 }

@@ -8,7 +8,7 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class EngineProcess:
         folder = speech_directory(settings)
         cache = settings.home / "cache" / "tts" / known.name
         python = str(environment_python(settings, known.environment))
-        arguments = [known.name, str(folder), str(cache), str(settings.tts_threads)]
+        arguments = [known.module, str(folder), str(cache), str(settings.tts_threads)]
         process = await asyncio.create_subprocess_exec(
             python,
             "-m",
@@ -229,19 +229,20 @@ class EngineProcess:
 class EngineProcesses:
     """All engines (`contract.Engines`). One that crashed is started anew when it is next asked for."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, known: Mapping[str, Known] = ENGINES) -> None:
         self._settings = settings
+        self._known = known
         self._running: dict[str, EngineProcess] = {}
         self._starting: dict[str, asyncio.Task[EngineProcess]] = {}
         self._told: dict[str, EngineInfo] = {}  # of an engine that ran, or said why it can't
         self._idling: asyncio.Task[None] | None = None
 
     def infos(self) -> Sequence[EngineInfo]:
-        return [self._info(known) for known in ENGINES.values()]
+        return [self._info(known) for known in self._known.values()]
 
     async def get(self, name: str) -> EngineProcess:
         """Raises Missing, Crashed, KeyError. One that leaves while it starts does not disturb others that wait."""
-        known = ENGINES[name]
+        known = self._known[name]
         running = self._running.get(name)
         if running is not None and running.ended is None:
             running.idle_since = time.monotonic()
@@ -296,7 +297,7 @@ class EngineProcesses:
             await asyncio.sleep(min(patience, 5))
             for name, engine in list(self._running.items()):
                 idle = not engine.busy and time.monotonic() - engine.idle_since > patience
-                if idle and not ENGINES[name].always:
+                if idle and not self._known[name].always:
                     del self._running[name]
                     await engine.stop()
                     log.info("an idle engine was ended", extra={"engine": name})

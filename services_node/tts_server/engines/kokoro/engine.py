@@ -106,6 +106,10 @@ class Kokoro:
     def voices(self) -> Sequence[Voice]:
         return self._voices.told()
 
+    def close(self) -> None:
+        self._pool.close()
+        self._phonemes.close()
+
     def speak(self, utterance: Utterance) -> Iterator[Chunk]:
         styles = self._voices.styles(utterance.voice)
         statistics = self._statistics.get(utterance.voice)

@@ -1,0 +1,159 @@
+"""Kokoro itself, as it was installed."""
+
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from services_node.tts_server.engines.contract import Chunk, Missing, Refused, Setup, Utterance
+from services_node.tts_server.engines.kokoro import assembly, learning, windows
+from services_node.tts_server.engines.kokoro.alphabet import sounds_of
+from services_node.tts_server.engines.kokoro.engine import Kokoro, load
+from services_node.tts_server.engines.kokoro.model import Floats, Halt
+from services_node.tts_server.engines.kokoro.timing import layout_of
+from services_node.tts_server.engines.kokoro.windows import Window
+from stack.paths import speech_directory
+from stack.settings import get_settings
+
+SENTENCE = "Buenos días, la reunión empieza mañana a las nueve en la sala grande."
+DORA = (("ef_dora", 1.0),)
+
+
+@pytest.fixture(scope="module")
+def kokoro() -> Iterator[Kokoro]:
+    settings = get_settings()
+    engine = load(Setup(speech_directory(settings), 2, settings.home / "cache"))
+    yield engine
+    engine.close()
+
+
+def seconds(chunks: list[Chunk]) -> float:
+    return sum(len(chunk.samples) for chunk in chunks) / windows.SAMPLE_RATE
+
+
+def test_a_beginning_that_is_waited_for_comes_long_before_the_end(kokoro: Kokoro) -> None:
+    began = time.monotonic()
+    times, chunks = [], []
+    for chunk in kokoro.speak(Utterance(SENTENCE, "es", DORA, deadline=time.monotonic())):
+        times.append(time.monotonic() - began)
+        chunks.append(chunk)
+    assert 3 < seconds(chunks) < 7
+    assert times[0] < times[-1] / 3
+    assert all(np.abs(chunk.samples).max() <= 1 for chunk in chunks)
+
+
+def test_every_word_is_told_once_in_order_and_within_the_sound(kokoro: Kokoro) -> None:
+    chunks = list(kokoro.speak(Utterance(SENTENCE, "es", DORA, deadline=time.monotonic())))
+    words = [word for chunk in chunks for word in chunk.words]
+    assert [word.text for word in words] == SENTENCE.replace(",", "").replace(".", "").split()
+    assert all(a.end <= b.start + 0.001 for a, b in pairwise(words))
+    assert words[-1].end <= seconds(chunks) + 0.001
+
+
+def test_the_sound_does_not_depend_on_the_pieces_it_is_made_in(kokoro: Kokoro) -> None:
+    """What `surgery` is for: with statistics that are told, a piece sounds as it does in the whole."""
+    model, halt = kokoro._model, Halt()
+    styles, statistics = kokoro._voices.styles(DORA), kokoro._statistics.get(DORA)
+    assert statistics is not None, "the default voices are learnt at install"
+    ids = sounds_of(SENTENCE, "es", kokoro._phonemes).ids
+    outline = model.outline(ids, styles[learning.ROW], 1.0, halt)
+    layout = layout_of(outline.durations)
+    whole = model.sound(outline, Window(layout.start, layout.stop, layout.start, layout.stop), statistics, halt)
+    pieces = [model.sound(outline, one, statistics, halt) for one in windows.hurried(layout.start, layout.stop)]
+    assert len(pieces) > 3
+    assert distance(whole, np.concatenate(pieces)) < 2.0
+
+
+def test_what_is_told_of_a_voice_sounds_as_what_is_taken_from_the_sentence(kokoro: Kokoro) -> None:
+    model, halt = kokoro._model, Halt()
+    styles, statistics = kokoro._voices.styles(DORA), kokoro._statistics.get(DORA)
+    ids = sounds_of(SENTENCE, "es", kokoro._phonemes).ids
+    outline = model.outline(ids, styles[learning.ROW], 1.0, halt)
+    layout = layout_of(outline.durations)
+    window = Window(layout.start, layout.stop, layout.start, layout.stop)
+    own, told = (model.sound(outline, window, one, halt) for one in (None, statistics))
+    assert distance(own, told) < 4.0
+    assert 0.6 < rms(told) / rms(own) < 1.6
+
+
+def test_speed_and_mixes_are_the_engines_own(kokoro: Kokoro) -> None:
+    def length(voice: tuple[tuple[str, float], ...], speed: float) -> float:
+        return seconds(list(kokoro.speak(Utterance("Una frase corta.", "es", voice, speed, float("inf")))))
+
+    assert length(DORA, 2.0) < 0.7 * length(DORA, 1.0) < 0.7 * length(DORA, 0.5)
+    assert length((("ef_dora", 0.5), ("em_alex", 0.5)), 1.0) > 0.5
+
+
+def test_what_has_no_sound_and_who_is_not_there_is_refused(kokoro: Kokoro) -> None:
+    with pytest.raises(Refused, match="sound"):
+        list(kokoro.speak(Utterance("…", "es", DORA)))
+    with pytest.raises(Refused, match="no voice"):
+        list(kokoro.speak(Utterance("Hola", "es", (("nobody", 1.0),))))
+
+
+def test_a_text_too_long_for_one_pass_is_said_all_the_same(kokoro: Kokoro) -> None:
+    text = "palabra " * 75
+    words = [
+        word.text for chunk in kokoro.speak(Utterance(text, "es", DORA, 2.0, float("inf"))) for word in chunk.words
+    ]
+    assert words == text.split()
+
+
+def test_leaving_stops_the_work(kokoro: Kokoro) -> None:
+    speaking = kokoro.speak(Utterance(f"{SENTENCE} " * 4, "es", DORA, deadline=time.monotonic()))
+    next(speaking)
+    began = time.process_time()
+    speaking.close()
+    used = time.process_time()
+    time.sleep(0.3)  # what went on would use a core
+    assert time.process_time() - used < 0.2, f"it works on ({used - began:.2f} s to close)"
+
+
+def test_the_phonemizer_is_started_anew_when_it_ended(kokoro: Kokoro) -> None:
+    list(kokoro.speak(Utterance("Hola.", "es", DORA, deadline=float("inf"))))
+    program = kokoro._phonemes._program
+    assert program is not None
+    program.kill()
+    program.wait()
+    assert list(kokoro.speak(Utterance("Hola.", "es", DORA, deadline=float("inf"))))
+
+
+def test_a_voice_file_that_is_none_is_told_by_its_name(
+    kokoro: Kokoro, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("voices")
+    (folder / "ef_broken.bin").write_bytes(b"not a voice")
+    from services_node.tts_server.engines.kokoro.voices import Voices
+
+    with pytest.raises(Missing, match=r"ef_broken\.bin"):
+        Voices(folder).styles((("ef_broken", 1.0),))
+
+
+def test_packages_that_are_not_the_chosen_ones_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    archive = tmp_path_factory.mktemp("npm") / "kokoro-js.tgz"
+    archive.write_bytes(b"something else")
+    with pytest.raises(assembly.AssemblyError, match="SHA-512"):
+        assembly.unpack_voices(archive, archive.parent / "voices")
+    assert not (archive.parent / "voices").exists()
+
+
+def rms(samples: Floats) -> float:
+    return float(np.sqrt((samples**2).mean()))
+
+
+def distance(one: Floats, other: Floats) -> float:
+    """Mean difference of two sounds' spectra where there is speech, in dB."""
+    length = min(len(one), len(other))
+
+    def spectrum(samples: Floats) -> Floats:
+        pieces = np.lib.stride_tricks.sliding_window_view(samples[:length], 1024)[::256] * np.hanning(1024)
+        power = np.abs(np.fft.rfft(pieces)) ** 2
+        bands = np.add.reduceat(power, np.unique(np.geomspace(4, 400, 32).astype(int)), axis=1)
+        levels: Floats = 10 * np.log10(bands + 1e-4)
+        return levels
+
+    first, second = spectrum(one), spectrum(other)
+    loud = first.mean(axis=1) > -10
+    return float(np.abs(first - second)[loud].mean())
