@@ -34,7 +34,7 @@ _MONTH_YEAR = re.compile(rf"(?<!\w)({_MONTH})\b\.?,?\s(\d{{4}})(?!\w|[.,]\d)")
 _SIGN = "|".join(map(re.escape, sorted(lists.CURRENCIES, key=len, reverse=True)))
 _MANY = r"(?:\s?(trillion|billion|million|thousand|hundred|bn|B|M|m|K|k)(?!\w))?"
 _MONEY_BEFORE = re.compile(rf"(?<!\w)({_SIGN})\s?({NUMBER}){_MANY}")
-_MONEY_AFTER = re.compile(rf"({NUMBER}){_MANY}\s?({_SIGN})(?!\w)")
+_MONEY_AFTER = re.compile(rf"({NUMBER}){_MANY}\s?({_SIGN}|{'|'.join(lists.MONEY_NAMED)})(?!\w)")
 _UNIT = "|".join(sorted(map(re.escape, lists.UNITS), key=len, reverse=True))
 _MEASURE = re.compile(rf"({NUMBER})[\s-]?({_UNIT})(?![\w²³])")
 _PERCENT = re.compile(rf"({NUMBER})\s?([%‰])")
@@ -156,7 +156,7 @@ class English(Tongue):
         return f"{self.number(figure)} {one if figure == '1' else many}"
 
     def _money(self, figure: str, scale: str | None, sign: str) -> str:
-        money = lists.CURRENCIES[sign]
+        money = lists.CURRENCIES.get(sign) or lists.MONEY_NAMED[sign]
         if scale:
             return f"{self.number(figure)} {lists.SCALES.get(scale, scale)} {money.many}"
         whole, rest = self.decimal(figure) if not figure.isdigit() else (figure, "")

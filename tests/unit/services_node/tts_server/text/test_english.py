@@ -60,6 +60,7 @@ TIMES = [
 ]  # fmt: skip
 THINGS = [
     ("$12.50", "twelve dollars and fifty cents"),
+    ("12.50 dollars and 1 euro", "twelve dollars and fifty cents and one euro"),
     ("$1, £3, €20, USD 5", "one dollar, three pounds, twenty euros, five dollars"),
     ("$0.99 and $1.01", "ninety-nine cents and one dollar and one cent"),
     ("$1.2M or $5 million", "one point two million dollars or five million dollars"),

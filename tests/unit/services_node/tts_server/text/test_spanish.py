@@ -51,6 +51,7 @@ TIMES = [
     ("Los años 80", "Los años ochenta"),
     ("A las 9:30", "A las nueve y media"),
     ("A las 9.30 h", "A las nueve y media"),
+    ("A las 9.30, no 9.30", "A las nueve y media, no nueve coma treinta"),
     ("A las 14:05", "A las catorce y cinco"),
     ("A la 1:15 y a las 21:45", "A la una y cuarto y a las veintiuna cuarenta y cinco"),
     ("A las 3 p. m. o 9 a.m", "A las tres de la tarde o nueve de la mañana"),
@@ -59,6 +60,7 @@ TIMES = [
 ]
 THINGS = [
     ("Son 12,50 €", "Son doce euros con cincuenta"),
+    ("Son 12,50 euros y 3 millones de euros", "Son doce euros con cincuenta y tres millones de euros"),
     ("Son 1 € y 21 €", "Son un euro y veintiún euros"),
     ("Son 1.200.000 €", "Son un millón doscientos mil euros"),
     ("Son 1.000.000 €", "Son un millón de euros"),
