@@ -20,6 +20,9 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 _TIME_HALF = re.compile(rf"(?<![\w:.,])(0?\d|1[0-2])(?:[:.]([0-5]\d))?(){_HALF}", re.IGNORECASE)
+_TIME_TOLD = re.compile(
+    r"(?<=\bat )(\d|1\d|2[0-3])\.([0-5]\d)()()(?=[,;!?)]|\Z|\s(?:on|and|in|to|sharp|today|tomorrow)\b)", re.IGNORECASE
+)
 _TIMES_BETWEEN = re.compile(r"(?<=\d:\d\d)\s?[-–]\s?(?=\d{1,2}:\d\d)|(?<=[ap]m)\s?[-–]\s?(?=\d)", re.IGNORECASE)
 _ISO = re.compile(r"(?<![\w/.-])(\d{4})([-/])(\d{1,2})\2(\d{1,2})(?![\w/]|[.-]\d)")
 _DATE = re.compile(r"(?<![\w/.-])(\d{1,2})([/-])(\d{1,2})\2(\d{4}|\d{2})(?![\w/]|[.-]\d)")
@@ -84,6 +87,7 @@ class English(Tongue):
             (_TIMES_BETWEEN, lambda _: " to "),
             (_TIME, self._time),
             (_TIME_HALF, self._time),
+            (_TIME_TOLD, self._time),
             (_ISO, lambda m: self._date(m, m.group(4), m.group(3), m.group(1))),
             (_DATE, self._numeric_date),
             (_MONTH_FIRST, lambda m: self._named_date(m, m.group(1), m.group(2), m.group(3))),
