@@ -20,10 +20,12 @@ from stack.install.report import long_step, say
 from stack.interruption import result_of
 from stack.settings import REPOSITORY, Settings
 
-EnvironmentName = Literal["models", "sandbox", "services", "dev", "bench", "bench-speech"]
+EnvironmentName = Literal["models", "sandbox", "services", "dev", "bench", "bench-speech", "tts-kyutai", "tts-coqui"]
 
 TORCH = "torch==2.13.0"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+WITH_TORCH = ("models", "tts-kyutai", "tts-coqui")
+SPEECH_ENGINES = {"kyutai": "tts-kyutai", "coqui": "tts-coqui"}  # the optional ones, and the environment of each
 TESTS_ONLY = ("hypothesis", "sortedcontainers", "pytest", "pluggy", "iniconfig", "pytest-asyncio", "pytest-timeout")
 CLIENTS_ONLY = ("openai", "jiter", "sniffio")  # OpenAI's SDK, for the tests of the services node's door
 
@@ -44,6 +46,8 @@ ENVIRONMENTS: dict[str, Environment] = {
     "dev": Environment("dev", "ruff, mypy, import-linter", 350 * 2**20),
     "bench": Environment("bench", "LiteLLM's proxy, to be measured against", 700 * 2**20),
     "bench-speech": Environment("bench-speech", "a speech recogniser, to listen with", 700 * 2**20),
+    "tts-kyutai": Environment("tts-kyutai", "torch, Kyutai's Pocket TTS", 900 * 2**20),
+    "tts-coqui": Environment("tts-coqui", "torch, Coqui TTS", 1800 * 2**20),
 }
 
 
@@ -172,38 +176,53 @@ def _install_one(settings: Settings, environment: Environment) -> None:
         with long_step(what, lambda: f"{_unpacked_mib(directory)} MiB unpacked"):
             if not (directory / "bin" / "python").exists():
                 _uv(settings, name, "venv", "--allow-existing", "--python", sys.executable, str(directory))
-            if name == "models" and not settings.gpu:
-                _install_cpu_torch(settings)
+            if name in WITH_TORCH and not (name == "models" and settings.gpu):
+                _install_cpu_torch(settings, name)
             index = _uv_index_options()
             _uv(
                 settings, name, "pip", "install", *index, "--no-deps", "--no-build", "--require-hashes", "-r", str(lock)
             )
+            if name == "tts-coqui":
+                _make_torchaudio_loadable(settings, name)
         mark_complete(directory, wanted)
     if name == "models":
         prepare_weights(settings)
 
 
-def _install_cpu_torch(settings: Settings) -> None:
+def _install_cpu_torch(settings: Settings, name: str) -> None:
     """CPU torch from where pip is told to find it (find-links), else from PyTorch's CPU index.
 
     Never from the plain index: there the same version is a CUDA build of several gigabytes.
     """
-    python = environment_python(settings, "models")
-    if _is_cpu_torch(settings):
+    python = environment_python(settings, name)
+    if _is_cpu_torch(settings, name):
         return
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--disable-pip-version-check", "--no-deps"]
-    found = _logged(settings, "models", [*pip, "--no-index", TORCH])
-    if found != 0 and _logged(settings, "models", [*pip, "--index-url", TORCH_CPU_INDEX, TORCH]) != 0:
-        log = _log(settings, "models")
+    found = _logged(settings, name, [*pip, "--no-index", TORCH])
+    if found != 0 and _logged(settings, name, [*pip, "--index-url", TORCH_CPU_INDEX, TORCH]) != 0:
+        log = _log(settings, name)
         raise InstallError(
             f"CPU {TORCH} was found neither in pip's find-links nor at {TORCH_CPU_INDEX}: {explain(log)}",
             f"connect to that index, or put the wheel in a folder and set PIP_FIND_LINKS to it (log: {log})",
         )
 
 
-def _is_cpu_torch(settings: Settings) -> bool:
-    directory = settings.home / "envs" / "models" / "lib"
+def _is_cpu_torch(settings: Settings, name: str) -> bool:
+    directory = settings.home / "envs" / name / "lib"
     return any(directory.glob(f"python3*/site-packages/{TORCH.replace('==', '-')}+cpu.dist-info/RECORD"))
+
+
+def _make_torchaudio_loadable(settings: Settings, name: str) -> None:
+    """Takes the CUDA libraries out of PyPI's torchaudio: beside CPU torch they end its import, and so Coqui's.
+
+    What is left is torchaudio in Python (resampling, spectrograms), all that the engine uses. Done again, it is no
+    error. Raises InstallError when torchaudio can't be imported after it.
+    """
+    for libraries in environment_path(settings, name).glob("lib/python3*/site-packages/torchaudio/lib"):
+        shutil.rmtree(libraries)
+    if _logged(settings, name, [str(environment_python(settings, name)), "-c", "import torchaudio"]) != 0:
+        log = _log(settings, name)
+        raise InstallError(f"environment {name}: torchaudio can't be imported: {explain(log)}", f"all of it: {log}")
 
 
 def prepare_weights(settings: Settings) -> None:

@@ -27,6 +27,7 @@ PORTS = {
     "chat-api": 5000,
     "mcp-server": 5003,
     "smart-mcp": 5010,
+    "tts-server": 5002,
     "flow-worker": 4201,
 }
 COMMANDS = {
@@ -37,6 +38,7 @@ COMMANDS = {
     "chat-api": ["-m", "services_node.chat_api"],
     "mcp-server": ["-m", "services_node.mcp_server"],
     "smart-mcp": ["-m", "services_node.smart_mcp"],
+    "tts-server": ["-m", "services_node.tts_server"],
     "flow-worker": ["-m", "flows.worker"],
 }
 
@@ -180,6 +182,7 @@ class Installation:
     def close(self) -> None:
         for service in (
             "flow-worker",
+            "tts-server",
             "smart-mcp",
             "mcp-server",
             "chat-api",
