@@ -150,7 +150,7 @@ class English(Tongue):
             return "".join(groups), ""
         return groups[0], groups[1]
 
-    def spoken_decimal(self, whole: str, rest: str) -> str:
+    def spoken_decimal(self, whole: str, rest: str, token: str) -> str:
         return f"{self.cardinal(int(whole))} point {self.digits(rest)}"
 
     def plain(self, match: re.Match[str]) -> str:

@@ -1,6 +1,6 @@
 """Spanish: numbers with their gender, dates day first, the decimal comma, abbreviations. Pure.
 
-Where two readings are possible one is taken: 1.200 is a thousand and two hundred, 3.14 has decimals, 5/11 is a
+Where two readings are possible one is taken: 1.200 is a thousand and two hundred, 3.14 is not, 5/11 is a
 fraction unless a day is spoken of, 9:30 is a time of day.
 """
 
@@ -142,13 +142,15 @@ class Spanish(Tongue):
             return "".join(groups), ""
         return groups[0], groups[1]
 
-    def spoken_decimal(self, whole: str, rest: str) -> str:
+    def spoken_decimal(self, whole: str, rest: str, token: str) -> str:
+        """By the sign that is written: 3,14 has a comma, and version 3.12 a point."""
         zeros = len(rest) - len(rest.lstrip("0"))
         if len(rest) - zeros > 2 or zeros == len(rest):
             spoken = self.digits(rest)
         else:
             spoken = " ".join(["cero"] * zeros + [self.cardinal(int(rest))])
-        return f"{self.cardinal(int(whole))} coma {spoken}"
+        sign = "coma" if token.rfind(",") > token.rfind(".") else "punto"
+        return f"{self.cardinal(int(whole))} {sign} {spoken}"
 
     def plain(self, match: re.Match[str]) -> str:
         """With the gender of the noun that follows."""
