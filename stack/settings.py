@@ -341,6 +341,14 @@ class Settings(BaseSettings):
     tts_engine_silence_seconds: float = Field(
         30, gt=0, description="An engine that gives nothing for so long has failed (504)."
     )
+    tts_threads: int = Field(2, ge=1, description="Cores that one engine may use at once.")
+    tts_engine_start_seconds: float = Field(120, gt=0, description="Longest start of an engine (502 beyond).")
+    tts_engine_stop_seconds: float = Field(
+        5, gt=0, description="What an engine may take to stop speaking, or to end; beyond, its process is killed."
+    )
+    tts_idle_seconds: float = Field(
+        600, gt=0, description="An engine other than the default one is ended when nobody has asked for it for so long."
+    )
     tts_cache_bytes: int = Field(
         64 * 2**20, ge=0, description="Finished audio kept in memory, an eighth of it for one text at most; 0: none."
     )

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from services_node.tts_server import older_routes, routes
 from services_node.tts_server.asking import Read
 from services_node.tts_server.engines.contract import EngineError, Engines
+from services_node.tts_server.engines.process import EngineProcesses
 from services_node.tts_server.parts import Parts, make_parts
 from services_node.tts_server.reading import read
 from stack.secrets import Secrets
@@ -28,8 +29,6 @@ ACTING_FOR = {"services"}
 
 def create_app(settings: Settings, secrets: Secrets | None) -> FastAPI:
     """Raises ConfigurationError for origins that are none."""
-    from services_node.tts_server.engines.process import EngineProcesses
-
     return application(settings, secrets, EngineProcesses(settings), read)
 
 

@@ -48,15 +48,16 @@ class Delivery:
 
 
 @asynccontextmanager
-async def delivered(parts: Parts, wish: Wish) -> AsyncIterator[Delivery]:
-    """Everything that speaking it took is given back at the end. Raises ApiError, also while its parts are fetched."""
+async def delivered(parts: Parts, wish: Wish, *, listener: bool = True) -> AsyncIterator[Delivery]:
+    """listener: whether somebody hears it as it is made. Everything that speaking it took is given back at the end.
+    Raises ApiError, also while its parts are fetched."""
     settings = parts.settings
     engine = engine_named(wish.engine, parts.engines.infos(), settings.tts_default_engine)
     outcome = "failed"
     limit = asyncio.timeout(settings.tts_request_seconds)
     try:
         with telemetry.span(f"speak {engine.name}", {"capibara6.tts.chars": len(wish.text)}) as step:
-            async with limit, _delivered(parts, wish, engine) as delivery:
+            async with limit, _delivered(parts, wish, engine, listener) as delivery:
                 step.tell({"capibara6.tts.voice": delivery.order.voice.label, "capibara6.tts.kept": delivery.kept})
                 yield delivery
         outcome = "ok"
@@ -80,7 +81,7 @@ async def delivered(parts: Parts, wish: Wish) -> AsyncIterator[Delivery]:
 
 
 @asynccontextmanager
-async def _delivered(parts: Parts, wish: Wish, engine: EngineInfo) -> AsyncIterator[Delivery]:
+async def _delivered(parts: Parts, wish: Wish, engine: EngineInfo, listener: bool) -> AsyncIterator[Delivery]:
     began = time.monotonic()
     language = parts.settings.tts_default_language
     order = await ordered(wish, engine, parts.read, language) if engine.voices else None
@@ -94,7 +95,7 @@ async def _delivered(parts: Parts, wish: Wish, engine: EngineInfo) -> AsyncItera
         speaker = await parts.engines.get(engine.name)
         if order is None:  # its voices were not known before it ran
             order = await ordered(wish, speaker.info, parts.read, language)
-        async with aclosing(_made(parts, order, speaker, began)) as made:
+        async with aclosing(_made(parts, order, speaker, began, listener)) as made:
             yield Delivery(order, False, made)
 
 
@@ -108,13 +109,16 @@ async def _again(kept: Finished) -> AsyncGenerator[Part, None]:
     yield Part(kept.audio, tuple(kept.words), tuple(kept.segments), kept.duration_seconds)
 
 
-async def _made(parts: Parts, order: Order, speaker: Speaker, began: float) -> AsyncGenerator[Part, None]:
+async def _made(
+    parts: Parts, order: Order, speaker: Speaker, began: float, listener: bool
+) -> AsyncGenerator[Part, None]:
     """What is made leaves at once, and is kept when it is whole."""
     speech = Speech(
         speaker,
         order.sentences,
         Manner(order.voice.shares, order.wish.speed),
         parts.settings.tts_engine_silence_seconds,
+        listener=listener,
     )
     encoder = make_encoder(order.wish.format, speaker.info.sample_rate)
     kept = _Keeping(parts.cache.largest_bytes)

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from services_node.tts_server import errors
 from services_node.tts_server.speaking import Sentence
+from services_node.tts_server.text import NothingToSay, read_text
 
 
 def read(text: str, language: str | None, default_language: str, normalise: bool) -> Sequence[Sentence]:
     """Raises ApiError: 400 nothing_to_say."""
-    from services_node.tts_server.text import NothingToSay, read_text
-
     try:
         return read_text(text, language=language, default_language=default_language, normalise=normalise)
     except NothingToSay:

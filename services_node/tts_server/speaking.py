@@ -21,7 +21,8 @@ from services_node.tts_server.engines.contract import Crashed, Speaker, Spoken, 
 log = logging.getLogger("services_node.tts_server.speaking")
 
 PIECES_AHEAD = 32  # of one utterance that wait to be fetched: more than a sentence has
-STOP_SECONDS = 5.0  # for an engine to say that it has stopped
+STOP_SECONDS = 12.0  # for an engine to say that it has stopped: more than its process is given before it is killed
+CHARACTER_SECONDS = 0.06  # of speech, at speed 1: what a sentence will take, before it is known
 
 
 class Sentence(Protocol):
@@ -79,7 +80,8 @@ class Stopwatch:
 
 
 class Speech:
-    """One text being spoken. working: seconds that the engine was waited for, to tell its speed from."""
+    """One text being spoken. listener: whether somebody hears it as it is made; else it may take its time. working:
+    seconds that the engine was waited for, to tell its speed from."""
 
     def __init__(
         self,
@@ -88,7 +90,10 @@ class Speech:
         manner: Manner,
         silence_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        listener: bool = True,
     ) -> None:
+        self._listener = listener
         self._speaker = speaker
         self._sentences = sentences
         self._manner = manner
@@ -115,7 +120,8 @@ class Speech:
                 while current is not None and (spoken := await self._next(current)) is not None:
                     piece = self._handed_over(spoken.pcm, self._shifted(spoken.words, began))
                     if first:
-                        first, ahead = False, self._begin(index + 1)
+                        expected = began + CHARACTER_SECONDS * len(sentence.text) / self._manner.speed
+                        first, ahead = False, self._begin(index + 1, expected + sentence.pause_seconds)
                     yield piece
                 if current is not None:
                     await current.close()
@@ -129,8 +135,9 @@ class Speech:
                 if one is not None:
                     await one.close()
 
-    def _begin(self, index: int) -> _Speaking | None:
-        """None past the end, and for a sentence that is nothing but its pause."""
+    def _begin(self, index: int, seconds: float | None = None) -> _Speaking | None:
+        """None past the end, and for a sentence that is nothing but its pause. seconds: of audio that its listener has
+        before it; those handed over, where nothing else is known."""
         if index >= len(self._sentences) or not self._sentences[index].text.strip():
             return None
         sentence = self._sentences[index]
@@ -139,10 +146,16 @@ class Speech:
             sentence.language,
             self._manner.voice,
             self._manner.speed,
-            deadline=self._clock() if self._heard_from is None else self._heard_from + self.seconds,
+            deadline=self._deadline(self.seconds if seconds is None else seconds),
             hurry=self._heard_from is None,
         )
         return _Speaking(self._speaker, utterance, self.working)
+
+    def _deadline(self, seconds: float) -> float:
+        """When a listener has heard so many seconds."""
+        if not self._listener:
+            return float("inf")
+        return self._clock() if self._heard_from is None else self._heard_from + seconds
 
     async def _next(self, speaking: _Speaking) -> Spoken | None:
         try:

@@ -115,7 +115,7 @@ class Whole(_Told):
         self._make = make
 
     async def _tell(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        async with delivered(self._parts, self._wish) as delivery:
+        async with delivered(self._parts, self._wish, listener=False) as delivery:
             made = whole_of([part async for part in delivery.parts])
         audio = sized(self._wish.format, made.audio)
         reply = self._make(delivery, Part(audio, tuple(made.words), tuple(made.segments), made.duration_seconds))
