@@ -13,25 +13,30 @@ TOLD = 2  # so much more for one than for the other tells
 
 # Words of both, or that are written in either, tell nothing: a, no, me, he, has, son, sin, come, once, plan, real…
 _SPANISH = frozenset(
-    "el la los las lo un una unos unas de del que qué y e o al en es son por para con se si sí su sus tu tus mi mis "  # noqa: SIM905
-    "te le les nos os yo ella ellos ellas usted ustedes este esta esto estos estas ese esa eso esos esas aquel ya muy más "
-    "mas pero sino aunque porque pues así asi aquí ahí allí hoy ayer mañana cómo como cuándo cuando dónde donde quién "
-    "quien cuál cual cuánto cuanto cuánta todo todos toda todas cada otro otra otros otras mucho mucha muchos muchas "
-    "poco bien mal mejor peor también tambien tampoco siempre nunca desde hasta entre sobre según segun sin ante tras "
-    "hola gracias adiós buenos buenas días tardes noches vale claro está están estoy estás esta era eran fue fueron ser "
-    "estar hay haber ha han hemos he tiene tienen tengo tienes tenemos puede puedes pueden puedo podemos hace hacen "
-    "hacer va van vamos voy dice dijo quiero quieres necesito debe deben después antes luego entonces ahora mientras "
-    "dame dime haz explica calcula traduce escribe resume nada algo alguien nadie cosa vez veces año años".split()
-) - {"he", "sin", "son", "has", "plan"}
+    "el la los las lo un una unos unas de del que qué y e o al en es por para con se si sí "  # noqa: SIM905
+    "su sus tu tus mi mis te le les nos os yo ella ellos ellas usted ustedes este esta esto "
+    "estos estas ese esa eso esos esas aquel ya muy más mas pero sino aunque porque pues así asi "
+    "aquí ahí allí hoy ayer mañana cómo como cuándo cuando dónde donde quién quien cuál cual "
+    "cuánto cuanto cuánta todo todos toda todas cada otro otra otros otras mucho mucha muchos "
+    "muchas poco bien mal mejor peor también tambien tampoco siempre nunca desde hasta entre "
+    "sobre según segun ante tras hola gracias adiós buenos buenas días tardes noches vale "
+    "claro está están estoy estás esta era eran fue fueron ser estar hay haber ha han hemos "
+    "tiene tienen tengo tienes tenemos puede puedes pueden puedo podemos hace hacen hacer va van "
+    "vamos voy dice dijo quiero quieres necesito debe deben después antes luego entonces ahora "
+    "mientras dame dime haz explica calcula traduce escribe resume nada algo alguien nadie cosa "
+    "vez veces año años".split()
+)
 _ENGLISH = frozenset(
-    "the an of to and or in is are was were be been being it its it's this that that's these those there here he "  # noqa: SIM905
-    "she they them their his her him we us our you your i'm i my mine what which who whom whose when where why how if then "
-    "than but because so very too also not don't doesn't didn't isn't can't won't will would shall should can could may "
-    "might must do does did done have has had having with without from by for at on into onto about over under between "
-    "after before during while until since as all any each every some many much more most other another such only just "
-    "now today tomorrow yesterday never always often again yes hello hi hey thanks thank please let's let get got go "
-    "going make made take see say said know think want need use good well better best new one two first".split()
-) - {"me", "no", "as", "use", "go", "he"}
+    "the an of to and or in is are was were be been being it its it's this that that's these "  # noqa: SIM905
+    "those there here she they them their his her him we us our you your i'm i my mine what "
+    "which who whom whose when where why how if then than but because so very too also not don't "
+    "doesn't didn't isn't can't won't will would shall should can could may might must do does "
+    "did done have has had having with without from by for at on into onto about over under "
+    "between after before during while until since all any each every some many much more "
+    "most other another such only just now today tomorrow yesterday never always often again yes "
+    "hello hi hey thanks thank please let's let get got going make made take see say said "
+    "know think want need good well better best new one two first".split()
+)
 _SPANISH_SPELLING = re.compile(
     r"[ñ¿¡]|[áéíóú]|(?:ci[oó]n|ciones|mente|ando|iendo|ad[oa]s?|id[oa]s?|dad|dades|aje|iste|aron|ieron|amos|emos|imos|"
     r"ería|illas?|illos?|ar|ir|os|as)$"
