@@ -54,7 +54,15 @@ def of_fifteen_words(*, clause: bool) -> Iterator[Said]:
             yield Said(language, text, text)
 
 
-def long_text(said: Sequence[Said], listener: str) -> str:
-    """Six sentences of one language, in an order of this listener's own and with a beginning that is."""
-    begin = sum(listener.encode()) % max(1, len(said) - 6)
-    return " ".join([f"{listener}.", *(each.written for each in said[begin : begin + 6])])
+GREETING = {
+    "es": "Hola, {}, esto es lo que hay para la reunión número {}.",
+    "en": "Hello, {}, this is what we have for meeting number {}.",
+}
+
+
+def long_text(said: Sequence[Said], listener: int) -> str:
+    """A greeting of this listener's own, and six sentences of the same language, from another place for each."""
+    language = said[0].language
+    begin = 7 * listener % max(1, len(said) - 6)
+    name = NAMES[language][listener % len(NAMES[language])]
+    return " ".join([GREETING[language].format(name, listener), *(each.written for each in said[begin : begin + 6])])
