@@ -46,9 +46,9 @@ PARTS = (
     Part("e2e", "services", ("",)),
 )
 
-# What a benchmark needs beside the product: peers to measure against.
-BENCH_ENVIRONMENTS = {"proxy": ("bench",)}
-BENCH_RUNS_IN = {"chat": "services", "sandbox": "sandbox"}  # others in `models`
+# What a benchmark needs beside the product: peers to measure against, ears.
+BENCH_ENVIRONMENTS = {"proxy": ("bench",), "speech": ("bench-speech",)}
+BENCH_RUNS_IN = {"chat": "services", "sandbox": "sandbox", "speech": "services"}  # others in `models`
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,15 @@ class Typed:
 
 
 MYPY = (
-    Typed("services", ("stack", "wire", "db", "flows", "services_node"), ("bench.chat",)),
+    Typed(
+        "services",
+        ("stack", "wire", "db", "flows", "services_node"),
+        ("bench.chat", "bench.speech", "bench._espeak"),
+    ),
     Typed(
         "models",
         ("stack", "wire", "models_node", "bench"),
-        apart="^(models_node/sandbox/|bench/(sandbox|chat|_chat_stack|_chat_rows|_tool_calls)[.]py)",
+        apart="^(models_node/sandbox/|bench/(sandbox|chat|_chat_stack|_chat_rows|_tool_calls|speech|_espeak)[.]py)",
     ),
     Typed("sandbox", ("models_node.sandbox",), ("bench.sandbox",)),
 )

@@ -20,7 +20,7 @@ from stack.install.running import installers, log_of, logged
 from stack.interruption import result_of
 from stack.settings import REPOSITORY, Settings
 
-EnvironmentName = Literal["models", "sandbox", "services", "dev", "bench", "tts-kyutai", "tts-coqui"]
+EnvironmentName = Literal["models", "sandbox", "services", "dev", "bench", "bench-speech", "tts-kyutai", "tts-coqui"]
 
 TORCH = "torch==2.13.0"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -45,6 +45,7 @@ ENVIRONMENTS: dict[str, Environment] = {
     "services": Environment("services", "FastAPI, Prefect, SQLAlchemy, Postgres", 900 * 2**20),
     "dev": Environment("dev", "ruff, mypy, import-linter", 350 * 2**20),
     "bench": Environment("bench", "LiteLLM's proxy, to be measured against", 700 * 2**20),
+    "bench-speech": Environment("bench-speech", "a speech recogniser, to listen with", 700 * 2**20),
     "tts-kyutai": Environment("tts-kyutai", "torch, Kyutai's Pocket TTS", 900 * 2**20),
     "tts-coqui": Environment("tts-coqui", "torch, Coqui TTS", 1800 * 2**20),
 }

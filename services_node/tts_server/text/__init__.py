@@ -1,8 +1,8 @@
-"""What of a text is spoken, and how: Markdown, languages, sentences, and every sign as words. Pure, standard values.
+"""What of a text is spoken, and how: Markdown, languages, sentences, and every sign as words. Pure.
 
 `read_text` gives `Segment`s: sentences, or clauses of very long ones, in order, with the silence that follows each.
 On the way: `characters` (what neither language can read goes), `markup` (Markdown, tags, pauses), `wire.sentences`,
-`tongue` (the rules that are the same in both languages) with `spanish` and `english`, `reading` (all together).
+`languages`, `tongue` (the rules that are the same in both) with `spanish` and `english`, `reading` (all together).
 Never here: voices, engines, audio. The cost grows with the text and no faster: no pattern looks ahead without a bound.
 """
 

@@ -20,6 +20,9 @@ _TIME = re.compile(
     re.IGNORECASE,
 )
 _TIME_HALF = re.compile(rf"(?<![\w:.,])(0?\d|1[0-2])(?:[:.]([0-5]\d))?(){_HALF}", re.IGNORECASE)
+_TIME_TOLD = re.compile(
+    r"(?<=\bat )(\d|1\d|2[0-3])\.([0-5]\d)()()(?=[,;!?)]|\Z|\s(?:on|and|in|to|sharp|today|tomorrow)\b)", re.IGNORECASE
+)
 _TIMES_BETWEEN = re.compile(r"(?<=\d:\d\d)\s?[-–]\s?(?=\d{1,2}:\d\d)|(?<=[ap]m)\s?[-–]\s?(?=\d)", re.IGNORECASE)
 _ISO = re.compile(r"(?<![\w/.-])(\d{4})([-/])(\d{1,2})\2(\d{1,2})(?![\w/]|[.-]\d)")
 _DATE = re.compile(r"(?<![\w/.-])(\d{1,2})([/-])(\d{1,2})\2(\d{4}|\d{2})(?![\w/]|[.-]\d)")
@@ -34,7 +37,7 @@ _MONTH_YEAR = re.compile(rf"(?<!\w)({_MONTH})\b\.?,?\s(\d{{4}})(?!\w|[.,]\d)")
 _SIGN = "|".join(map(re.escape, sorted(lists.CURRENCIES, key=len, reverse=True)))
 _MANY = r"(?:\s?(trillion|billion|million|thousand|hundred|bn|B|M|m|K|k)(?!\w))?"
 _MONEY_BEFORE = re.compile(rf"(?<!\w)({_SIGN})\s?({NUMBER}){_MANY}")
-_MONEY_AFTER = re.compile(rf"({NUMBER}){_MANY}\s?({_SIGN})(?!\w)")
+_MONEY_AFTER = re.compile(rf"({NUMBER}){_MANY}\s?({_SIGN}|{'|'.join(lists.MONEY_NAMED)})(?!\w)")
 _UNIT = "|".join(sorted(map(re.escape, lists.UNITS), key=len, reverse=True))
 _MEASURE = re.compile(rf"({NUMBER})[\s-]?({_UNIT})(?![\w²³])")
 _PERCENT = re.compile(rf"({NUMBER})\s?([%‰])")
@@ -84,6 +87,7 @@ class English(Tongue):
             (_TIMES_BETWEEN, lambda _: " to "),
             (_TIME, self._time),
             (_TIME_HALF, self._time),
+            (_TIME_TOLD, self._time),
             (_ISO, lambda m: self._date(m, m.group(4), m.group(3), m.group(1))),
             (_DATE, self._numeric_date),
             (_MONTH_FIRST, lambda m: self._named_date(m, m.group(1), m.group(2), m.group(3))),
@@ -146,7 +150,7 @@ class English(Tongue):
             return "".join(groups), ""
         return groups[0], groups[1]
 
-    def spoken_decimal(self, whole: str, rest: str) -> str:
+    def spoken_decimal(self, whole: str, rest: str, token: str) -> str:
         return f"{self.cardinal(int(whole))} point {self.digits(rest)}"
 
     def plain(self, match: re.Match[str]) -> str:
@@ -156,7 +160,7 @@ class English(Tongue):
         return f"{self.number(figure)} {one if figure == '1' else many}"
 
     def _money(self, figure: str, scale: str | None, sign: str) -> str:
-        money = lists.CURRENCIES[sign]
+        money = lists.CURRENCIES.get(sign) or lists.MONEY_NAMED[sign]
         if scale:
             return f"{self.number(figure)} {lists.SCALES.get(scale, scale)} {money.many}"
         whole, rest = self.decimal(figure) if not figure.isdigit() else (figure, "")

@@ -63,6 +63,8 @@ CURRENCIES = {
 }  # fmt: skip
 SCALES = {"bn": "billion", "B": "billion", "M": "million", "m": "million", "K": "thousand", "k": "thousand"}
 
+MONEY_NAMED = {"euros": _EURO, "euro": _EURO, "dollars": _DOLLAR, "dollar": _DOLLAR}
+
 UNITS = {
     "km/h": Unit("kilometer per hour", "kilometers per hour"), "kph": Unit("kilometer per hour", "kilometers per hour"),
     "mph": Unit("mile per hour", "miles per hour"), "m/s": Unit("meter per second", "meters per second"),

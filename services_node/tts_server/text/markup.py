@@ -34,6 +34,16 @@ _PAUSE = re.compile(r"\[(?:pause|pausa)\s?:\s?(\d{1,9}(?:[.,]\d{1,3})?)\s?(ms|s)
 _SCRIPT = re.compile(r"<(script|style)\b[^<>]{0,500}>", re.IGNORECASE)
 _BLOCK_TAG = re.compile(r"<(?:/(?:p|div|li|h[1-6]|tr|s|section|article|title|blockquote)|br|hr)\s?/?>", re.IGNORECASE)
 _TAG = re.compile(r"<[A-Za-z/!?][^<>]{0,500}>")
+_FORMULA = re.compile(r"(?<![\w$\\])\${1,2}(?=[^\s\d$])([^$\n`]{1,200})(?<![\s\\])\${1,2}(?![\w$])")
+_BRACKETS = re.compile(r"\\[()\[\]]")
+_FRACTION = re.compile(r"\\d?frac\{([^{}\n]{1,60})\}\{([^{}\n]{1,60})\}")
+_COMMAND = re.compile(r"\\([A-Za-z]{2,12})(?![A-Za-z])")
+_COMMANDS = {
+    "times": " × ", "cdot": " × ", "div": " ÷ ", "pm": " ± ", "leq": " ≤ ", "le": " ≤ ", "geq": " ≥ ", "ge": " ≥ ",
+    "neq": " ≠ ", "approx": " ≈ ", "infty": " ∞ ", "sqrt": " √ ", "pi": " π ", "alpha": " α ", "beta": " β ",
+    "gamma": " γ ", "delta": " δ ", "lambda": " λ ", "mu": " μ ", "sigma": " σ ", "theta": " θ ", "omega": " ω ",
+    "left": "", "right": "", "text": "", "mathrm": "", "to": " → ", "rightarrow": " → ",
+}  # fmt: skip
 _BULLET = re.compile(r"^([ \t]{0,20})•[ \t]*", re.MULTILINE)
 _TIMES = re.compile(r"(?<=\d)\*(?=\d)")
 _BOX = re.compile(r"^\[[ xX]\]\s")
@@ -53,12 +63,21 @@ class Block:
 def blocks(text: str) -> list[Block]:
     """What there is to read, in order; a pause without a text before it stands alone."""
     text = _BREAK.sub(_as_pause, _without_scripts(text))
+    text = _without_formulas(text)
     text = _TIMES.sub("×", _BULLET.sub(r"\1- ", text))
     found: list[Block] = []
     for part in _parts(text):
         for block in _read(_markdown.parse(part)):
             found += [block] if block.code else _split(block)
     return found
+
+
+def _without_formulas(text: str) -> str:
+    """LaTeX as plain signs, where it is simple; its dollars are no money."""
+    if "\\" in text:
+        text = _FRACTION.sub(r"\1/\2", _BRACKETS.sub(" ", text))
+        text = _COMMAND.sub(lambda match: _COMMANDS.get(match.group(1), match.group()), text)
+    return _FORMULA.sub(lambda match: match.group(1).replace("{", " ").replace("}", " "), text)
 
 
 def _without_scripts(text: str) -> str:

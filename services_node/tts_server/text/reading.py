@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 from services_node.tts_server.text.characters import readable
 from services_node.tts_server.text.english import English
+from services_node.tts_server.text.languages import languages as languages_of
 from services_node.tts_server.text.markup import LEFT_OUT, LONGEST_PAUSE_SECONDS, Block, blocks
 from services_node.tts_server.text.spanish import Spanish
 from services_node.tts_server.text.tongue import Tongue
-from wire.language import Language, language_of
 from wire.sentences import cut_sentences
 
 LONGEST_SOURCE = 200  # characters of a caller's sentence that stay together
@@ -58,7 +58,9 @@ def read_text(
     Markdown, tags and what cannot be read still go. Raises NothingToSay.
     """
     sentences = list(_sentences(blocks(readable(text))))
-    languages = [language] * len(sentences) if language else _languages(sentences, default_language)
+    languages = (
+        [language] * len(sentences) if language else languages_of([each.source for each in sentences], default_language)
+    )
     found: list[Segment] = []
     for sentence, spoken_in in zip(sentences, languages, strict=True):
         pieces = list(_spoken(sentence, spoken_in, normalise))
@@ -89,22 +91,6 @@ def _sentences(found: Sequence[Block]) -> Iterator[_Sentence]:
             yield _Sentence("", pause)
         for number, piece in enumerate(pieces, 1):
             yield _Sentence(piece, pause if number == len(pieces) else 0.0)
-
-
-def _languages(sentences: Sequence[_Sentence], default: str) -> list[str]:
-    """Of each: its own where its words tell; else the one before; at the beginning the first that is told."""
-    told = [_told(sentence.source) for sentence in sentences]
-    current = next((language for language in told if language), default)
-    found = []
-    for language in told:
-        current = language or current
-        found.append(current)
-    return found
-
-
-def _told(text: str) -> Language | None:
-    one, other = language_of(text, "es"), language_of(text, "en")
-    return one if one == other else None
 
 
 def _spoken(sentence: _Sentence, language: str, normalise: bool) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Spanish: numbers with their gender, dates day first, the decimal comma, abbreviations. Pure.
 
-Where two readings are possible one is taken: 1.200 is a thousand and two hundred, 3.14 has decimals, 5/11 is a
+Where two readings are possible one is taken: 1.200 is a thousand and two hundred, 3.14 is not, 5/11 is a
 fraction unless a day is spoken of, 9:30 is a time of day.
 """
 
@@ -20,6 +20,7 @@ _TIME = re.compile(
     rf"{_HOUR}:([0-5]\d)(?::([0-5]\d))?(?![\w:]|[.,]\d)(?:{_HALF}|\s?(?:h|hs|hrs|horas)\b\.?)?", re.IGNORECASE
 )
 _TIME_DOT = re.compile(rf"{_HOUR}\.([0-5]\d)()(?:{_HALF}|\s?(?:h|hs|hrs|horas)\b\.?)", re.IGNORECASE)
+_TIME_TOLD = re.compile(r"(?<=\blas )(\d|1\d|2[0-3])\.([0-5]\d)()()(?![\w]|[.,]\d)", re.IGNORECASE)
 _HOUR_HALF = re.compile(rf"(?<![\w:.,])(0?\d|1[0-2])()(){_HALF}", re.IGNORECASE)
 _TIMES_BETWEEN = re.compile(r"(?<=\d[:.]\d\d)(?:\s?h)?\s?[-–]\s?(?=\d{1,2}[:.]\d\d)")
 _DATE = re.compile(r"(?<![\w/.-])(\d{1,2})([/.-])(\d{1,2})\2(\d{4}|\d{2})(?![\w/]|[.-]\d)")
@@ -33,7 +34,7 @@ _WRITTEN = re.compile(
 
 _SIGN = "|".join(map(re.escape, lists.CURRENCIES))
 _MANY = r"(?:\s?(millones|millón|mil|M|k)(?!\w))?"
-_MONEY_AFTER = re.compile(rf"({NUMBER}){_MANY}\s?(?:de\s)?({_SIGN})(?!\w)")
+_MONEY_AFTER = re.compile(rf"({NUMBER}){_MANY}\s?(?:de\s)?({_SIGN}|{'|'.join(lists.MONEY_NAMED)})(?!\w)")
 _MONEY_BEFORE = re.compile(rf"(?<!\w)({_SIGN})\s?({NUMBER}){_MANY}")
 _PRICE_FOR = re.compile(rf"(?<=[€$£])/({'|'.join(map(re.escape, lists.PRICED))})(?!\w)")
 _UNIT = "|".join(sorted(map(re.escape, lists.UNITS), key=len, reverse=True))
@@ -81,6 +82,7 @@ class Spanish(Tongue):
             (_TIMES_BETWEEN, lambda _: " a "),
             (_TIME, self._time),
             (_TIME_DOT, self._time),
+            (_TIME_TOLD, self._time),
             (_HOUR_HALF, self._time),
             (_ISO, lambda m: self._date(m, m.group(4), m.group(3), m.group(1))),
             (_DATE, lambda m: self._date(m, m.group(1), m.group(3), m.group(4))),
@@ -140,13 +142,15 @@ class Spanish(Tongue):
             return "".join(groups), ""
         return groups[0], groups[1]
 
-    def spoken_decimal(self, whole: str, rest: str) -> str:
+    def spoken_decimal(self, whole: str, rest: str, token: str) -> str:
+        """By the sign that is written: 3,14 has a comma, and version 3.12 a point."""
         zeros = len(rest) - len(rest.lstrip("0"))
         if len(rest) - zeros > 2 or zeros == len(rest):
             spoken = self.digits(rest)
         else:
             spoken = " ".join(["cero"] * zeros + [self.cardinal(int(rest))])
-        return f"{self.cardinal(int(whole))} coma {spoken}"
+        sign = "coma" if token.rfind(",") > token.rfind(".") else "punto"
+        return f"{self.cardinal(int(whole))} {sign} {spoken}"
 
     def plain(self, match: re.Match[str]) -> str:
         """With the gender of the noun that follows."""
@@ -179,7 +183,7 @@ class Spanish(Tongue):
         return f"{words} {de}{one if whole == '1' else many}"
 
     def _money(self, figure: str, scale: str | None, sign: str) -> str:
-        money = lists.CURRENCIES[sign]
+        money = lists.CURRENCIES.get(sign) or lists.MONEY_NAMED[sign]
         if scale:
             scale_words = {"M": "millones", "k": "mil"}.get(scale, scale)
             de = "" if scale_words == "mil" else "de "

@@ -74,6 +74,7 @@ CURRENCIES = {
     "CHF": Money("franco suizo", "francos suizos", "céntimo", "céntimos"),
 }  # fmt: skip
 
+MONEY_NAMED = {"euros": _EURO, "euro": _EURO, "dólares": _DOLLAR, "dólar": _DOLLAR}
 UNITS = {
     "km/h": Unit("kilómetro por hora", "kilómetros por hora"), "m/s": Unit("metro por segundo", "metros por segundo"),
     "km": Unit("kilómetro", "kilómetros"), "m": Unit("metro", "metros"), "cm": Unit("centímetro", "centímetros"),
@@ -148,8 +149,8 @@ COUNTED = (
     "siglo|s\\.|capítulo|cap\\.|tomo|volumen|acto|fase|título|parte|nivel|tipo|guerra mundial|anexo|apéndice|sección"
 )
 ROYAL = frozenset(
-    "Felipe Carlos Alfonso Fernando Isabel Pío Benedicto Pablo León Enrique Luis Jorge Pedro Jaime Napoleón Francisco "  # noqa: SIM905
-    "Sancho Ramiro Guillermo Eduardo Federico Catalina Margarita Sixto Clemente Gregorio Inocencio "
+    "Felipe Juan Carlos Alfonso Fernando Isabel Pío Benedicto Pablo León Enrique Luis Jorge Pedro Jaime Napoleón "  # noqa: SIM905
+    "Francisco Sancho Ramiro Guillermo Eduardo Federico Catalina Margarita Sixto Clemente Gregorio Inocencio "
     "Urbano Nicolás".split()
 )
 QUEENS = frozenset(["Isabel", "Catalina", "Margarita"])

@@ -59,6 +59,8 @@ _DIGIT = re.compile("[0-9]")
 _VOWEL = re.compile(r"[aeiouáéíóú]")
 _NUMBER = re.compile(NUMBER)
 _ANY_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_CONSTANT = re.compile(r"(?<!\w)[A-Z]{2,40}(?:_[A-Z]{1,40}){1,8}(?!\w)")
+_VARIABLE = re.compile(r"(?<!\w)\$\{?([A-Za-z_]\w{0,60})\}?")
 _SNAKE = re.compile(r"(?<=\w)_+(?=\w)")
 _CAMEL = re.compile(r"(?<=[a-záéíóúñ])(?=[A-ZÁÉÍÓÚÑ])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 _MIXED = re.compile(rf"(?<={LETTER})(?=\d)|(?<=\d)(?={LETTER})")
@@ -117,7 +119,7 @@ class Tongue(ABC):
         """The digits before and after the decimal sign of a token like 1.200,50, by the language's custom."""
 
     @abstractmethod
-    def spoken_decimal(self, whole: str, rest: str) -> str: ...
+    def spoken_decimal(self, whole: str, rest: str, token: str) -> str: ...
 
     @abstractmethod
     def plain(self, match: re.Match[str]) -> str:
@@ -143,7 +145,7 @@ class Tongue(ABC):
             return f"{whole_words} {self.words['.']} {self.digits(rest)}" if rest else whole_words
         if token.isdigit() and len(token) >= SPELLED_DIGITS:
             return self.digits(token)
-        return self.spoken_decimal(whole, rest) if rest else self.cardinal(int(whole))
+        return self.spoken_decimal(whole, rest, token) if rest else self.cardinal(int(whole))
 
     # What the common rules do.
 
@@ -160,6 +162,7 @@ class Tongue(ABC):
             (_MENTION, lambda m: f"{self.words['@']} {m.group(1)}"),
             (_ISO_TIME, lambda _: " "),
             (_IP, lambda m: self._joined(m.group().split("."))),
+            (_VARIABLE, lambda m: m.group(1).lower().replace("_", " ")),
             (_COMPARED, lambda m: _COMPARISONS[m.group()]),
             (_ARROW, lambda _: ", "),
         ]
@@ -176,6 +179,7 @@ class Tongue(ABC):
 
     def word_rules(self) -> list[Rule]:
         return [
+            (_CONSTANT, lambda m: m.group().lower().replace("_", " ")),
             (_SNAKE, lambda _: " "),
             (_LONG_NAME, lambda m: self._camel(m.group())),
             (_ANY_NUMBER, lambda m: self.number(m.group())),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench._speech_figures import Arrival, comparable, most_without_silence, silences, word_error_rate, word_errors
+from bench._speech_said import long_text, of_fifteen_words, sentences
 
 
 def test_what_cannot_be_heard_is_not_compared() -> None:
@@ -51,3 +52,17 @@ def test_the_most_listeners_are_those_below_the_first_number_that_hears_one() ->
     fine, late = _arrivals((1, 1)), _arrivals((1, 1), (3, 1))
     assert most_without_silence({1: [fine], 2: [fine, fine], 3: [fine, late], 4: [fine]}) == 2
     assert most_without_silence({1: [late]}) == 0
+
+
+def test_what_is_said_has_the_length_it_is_measured_for() -> None:
+    for clause in (False, True):
+        asked = list(of_fifteen_words(clause=clause))
+        assert all(len(said.written.split()) == 15 for said in asked)
+        assert len({said.written for said in asked}) == len(asked) == 20
+    assert [len([said for said in sentences() if said.language == language]) for language in ("es", "en")] == [30, 30]
+
+
+def test_listeners_at_once_have_texts_of_their_own() -> None:
+    said = [each for each in sentences() if each.language == "es"]
+    texts = {long_text(said, listener) for listener in range(1, 21)}
+    assert len(texts) == len({text.partition(".")[0] for text in texts}) == 20

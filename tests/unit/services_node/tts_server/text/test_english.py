@@ -52,6 +52,7 @@ TIMES = [
     ("the 1990s and the '80s", "the nineteen nineties and the eighties"),
     ("wait 80s", "wait eighty seconds"),
     ("at 9:30", "at nine thirty"),
+    ("at 9.30 tomorrow, at 9.30 percent", "at nine thirty tomorrow, at nine point three zero percent"),
     ("at 9:05 and 14:05", "at nine oh five and fourteen oh five"),
     ("at 9:00 and 14:00", "at nine o'clock and fourteen hundred"),
     ("at 3 p.m. or 5pm", "at three P-M or five P-M"),
@@ -60,6 +61,7 @@ TIMES = [
 ]  # fmt: skip
 THINGS = [
     ("$12.50", "twelve dollars and fifty cents"),
+    ("12.50 dollars and 1 euro", "twelve dollars and fifty cents and one euro"),
     ("$1, £3, €20, USD 5", "one dollar, three pounds, twenty euros, five dollars"),
     ("$0.99 and $1.01", "ninety-nine cents and one dollar and one cent"),
     ("$1.2M or $5 million", "one point two million dollars or five million dollars"),

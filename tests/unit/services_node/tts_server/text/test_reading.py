@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services_node.tts_server.text import NothingToSay, read_text
+from services_node.tts_server.text.languages import language_told
 from services_node.tts_server.text.reading import LONGEST_SPOKEN
 
 SPEAKABLE = re.compile(r"(?:[^\W\d_]|[ .,;:?!…¿¡'-])*")
@@ -42,6 +43,11 @@ def _spoken(text: str, language: str | None = "es") -> list[str]:
         ("<p>Uno</p><p>Dos &amp; tres</p>", ["Uno", "Dos y tres"]),
         ('Sí<script>alert("x")</script> y <style>b {}</style>no <!-- nunca -->ya', ["Sí y no ya"]),
         ('<prosody rate="slow">Despacio</prosody>', ["Despacio"]),
+        (
+            "Es $E = mc^2$ y \\(x_1 \\geq \\frac{a}{2}\\)",
+            ["Es E igual a mc elevado a dos y x uno mayor o igual que a barra dos"],
+        ),
+        ("Son $5 o $6 y $HOME", ["Son cinco dólares o seis dólares y home"]),
         ("**Sin cerrar y `tampoco", ["Sin cerrar y tampoco"]),
     ],
 )
@@ -90,6 +96,25 @@ def test_each_sentence_has_its_language_and_an_unclear_one_that_of_its_neighbour
     assert found[4].text == "Tokyo twenty twenty."
     assert [segment.language for segment in read_text("OK. 25", default_language="en")] == ["en", "en"]
     assert _spoken("The end.\n```\nx\n```", None) == ["The end.", "Code block omitted."]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "language"),
+    [
+        ("F-strings: ya permiten comillas anidadas.", "es"),
+        ("Puedes escribirme a soporte@example.com.", "es"),
+        ("Kubernetes funciona bien.", "es"),
+        ("Machine learning is fun.", "en"),
+        ("Bring your laptop.", "en"),
+        ("See https://ejemplo.com/el/de/la for the rest.", "en"),
+        ("Python 3.12", None),
+        ("OK.", None),
+        ("Madrid", None),
+        ("a, no, me", None),
+    ],
+)
+def test_a_sentence_tells_its_language_by_its_words_and_spelling(sentence: str, language: str | None) -> None:
+    assert language_told(sentence) == language
 
 
 @pytest.mark.parametrize(
