@@ -255,6 +255,17 @@ class Settings(BaseSettings):
         30 * 86_400, gt=0, description="Files older than this are removed, uploaded ones and those of runs."
     )
 
+    # services: speech of chats and documents
+    speech_read_seconds: float = Field(
+        60, gt=0, description="Longest silence of the TTS server while something is spoken."
+    )
+    speech_answer_chars: int = Field(
+        4000, ge=100, description="Of a chat's answer, at most so many characters are spoken, whole sentences."
+    )
+    speech_wait_seconds: float = Field(
+        180, gt=0, description="How long a chat waits for its speech after its text has ended; then it goes without."
+    )
+
     # services: the MCP server
     mcp_concurrent_calls: int = Field(32, ge=1, description="Tool calls at once (a tool error beyond).")
     mcp_result_chars: int = Field(20_000, gt=0, description="Text of a tool's result, in characters (cut beyond).")

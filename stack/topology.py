@@ -76,11 +76,14 @@ SERVICES: tuple[Service, ...] = (
         "smart-mcp", "services", 5010, "services", ("-m", "services_node.smart_mcp"), "/health/ready",
         after=("mcp-server",), url_name="SMART_MCP",
     ),
+    Service(
+        "tts-server", "services", 5002, "services", ("-m", "services_node.tts_server"), "/health/ready",
+        url_name="TTS",
+    ),
 )  # fmt: skip
 
 # Ports that design.md §1 fixes for services that are not built yet: `env` prints their addresses already.
 PLANNED_URLS: dict[str, tuple[NodeName, int]] = {
-    "TTS": ("services", 5002),
     "N8N": ("services", 5678),
     "FRONTEND": ("frontend", 8080),
 }

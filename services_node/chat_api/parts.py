@@ -25,6 +25,7 @@ from flows.tools.box import ServedTools
 from services_node.chat_api.summaries import Summaries
 from stack.settings import Settings
 from wire.clients.models import ModelServerClient
+from wire.clients.speech import SpeechClient
 from wire.context import current
 
 
@@ -43,6 +44,7 @@ class Parts:
     sandboxes: E2BSandboxes
     code: CodeTools
     tools: ServedTools
+    speech: SpeechClient
     prompts: PromptFolder
     assistance: Assistance
     summaries: Summaries

@@ -19,7 +19,9 @@ from pydantic import (
 )
 
 from db.records import ConversationRecord, FileRecord, MessageRecord, RunRecord, RunStatus, StepKind, StepRecord
+from flows.audio import AudioFormat
 from flows.code_told import file_url
+from flows.voice import VoiceWish
 
 MAX_MESSAGES = 200
 MAX_TITLE_CHARS = 200
@@ -72,12 +74,35 @@ class MessageIn(BaseModel):
     _storable = field_validator("content")(storable)
 
 
+class Speak(BaseModel):
+    """How a text is spoken. What is left out is the TTS server's to choose: the voice, and the language of each
+    sentence. model: an engine of it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    voice: Annotated[str, Field(strict=True, min_length=1, max_length=200)] | None = None
+    format: AudioFormat = "mp3"
+    language: Literal["es", "en"] | None = None
+    speed: Annotated[Number, Field(ge=0.25, le=4)] | None = None
+    model: Annotated[str, Field(strict=True, min_length=1, max_length=200)] | None = None
+
+    def wish(self) -> VoiceWish:
+        return VoiceWish(self.voice, self.format, self.language, self.speed, self.model)
+
+
+def true_or_an_object(value: object) -> object:
+    """Anything else is said in one message, not in one for each form it might have had."""
+    if value is not None and not isinstance(value, bool | dict | Speak):
+        raise ValueError("must be true, false, or an object with voice, format, language, speed or model")
+    return Speak.model_validate(value) if isinstance(value, dict) else value
+
+
 class ChatRequest(BaseModel):
     """One turn of a chat: exactly one of `message`, `messages`, `prompt` (an older name of `message`).
 
     `messages` begins a conversation with all of them; with `conversation_id`, they are added to what is there.
     `context` (older clients) goes to the model before `message`, and is not kept. `tools`: false for none, or the names
-    of those that may be used; those with side effects only where they are named.
+    of those that may be used; those with side effects only where they are named. `speak`: the answer is spoken, too.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -90,7 +115,7 @@ class ChatRequest(BaseModel):
     conversation_id: uuid.UUID | None = None
     stream: StrictBool = False
     tools: Annotated[bool | list[str] | None, BeforeValidator(names_of_tools)] = None
-    speak: StrictBool | None = None
+    speak: Annotated[bool | Speak | None, BeforeValidator(true_or_an_object)] = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     max_tokens: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
@@ -190,13 +215,14 @@ class ForkRequest(BaseModel):
 
 
 class RegenerateRequest(BaseModel):
-    """message_id: the answer to make again, which must be the last message. model, tools: as a chat's."""
+    """message_id: the answer to make again, which must be the last message. model, tools, speak: as a chat's."""
 
     model_config = ConfigDict(extra="ignore")
 
     message_id: uuid.UUID | None = None
     model: Annotated[str, Field(strict=True, max_length=200)] | None = None
     tools: Annotated[bool | list[str] | None, BeforeValidator(names_of_tools)] = None
+    speak: Annotated[bool | Speak | None, BeforeValidator(true_or_an_object)] = None
     stream: StrictBool = False
 
 
