@@ -87,7 +87,7 @@ class Encoder:
         self._stream.layout = "mono"
         if form.bits is not None:
             self._stream.bit_rate = form.bits
-        self._odd, self._samples = b"", 0
+        self._odd, self._samples, self._finished = b"", 0, False
 
     def feed(self, pcm: bytes) -> None:
         """pcm: any number of bytes; half a sample waits for its other half."""
@@ -106,6 +106,10 @@ class Encoder:
             self._container.mux(packet)
 
     def finish(self) -> None:
+        """May be called again. An encoder that is left without it would write its end when nobody expects that."""
+        if self._finished:
+            return
+        self._finished = True
         for packet in self._stream.encode(None):
             self._container.mux(packet)
         self._container.close()

@@ -33,6 +33,7 @@ from flows.prompting import PromptFolder
 from flows.runner import FlowRunner, RunnerConfig
 from flows.sandboxes import E2BSandboxes, connection
 from flows.speaking import Speaking, SpeakLimits
+from flows.speech import Narrator, SpeechLimits
 from flows.summary import SummaryLimits
 from flows.tools.box import ServedTools, ToolLimits
 from flows.turn import TurnLimits
@@ -113,6 +114,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         at_once={
             "chat": settings.max_concurrent_turns,
             "code": settings.max_concurrent_code_runs,
+            "speech": settings.max_concurrent_speeches,
             "summary": settings.max_concurrent_summaries,
         },
         flow_start_delay_seconds=settings.flow_start_delay_ms / 1000,
@@ -164,6 +166,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         code_tools,
         tools,
         speech,
+        Narrator(speech, files, SpeechLimits.of(settings)),
         prompts,
         Assistance(KnownRoutes(models), tools, prompts, turn_limits(settings), speaking),
         summaries,

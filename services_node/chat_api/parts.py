@@ -21,6 +21,7 @@ from flows.file_store import FileStore
 from flows.prompting import PromptFolder
 from flows.runner import FlowRunner
 from flows.sandboxes import E2BSandboxes
+from flows.speech import Narrator
 from flows.tools.box import ServedTools
 from services_node.chat_api.summaries import Summaries
 from stack.settings import Settings
@@ -45,6 +46,7 @@ class Parts:
     code: CodeTools
     tools: ServedTools
     speech: SpeechClient
+    narrator: Narrator
     prompts: PromptFolder
     assistance: Assistance
     summaries: Summaries

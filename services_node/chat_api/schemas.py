@@ -19,9 +19,8 @@ from pydantic import (
 )
 
 from db.records import ConversationRecord, FileRecord, MessageRecord, RunRecord, RunStatus, StepKind, StepRecord
-from flows.audio import AudioFormat
 from flows.code_told import file_url
-from flows.voice import VoiceWish
+from services_node.chat_api.speak_schemas import Speak, true_or_an_object
 
 MAX_MESSAGES = 200
 MAX_TITLE_CHARS = 200
@@ -72,29 +71,6 @@ class MessageIn(BaseModel):
     content: Text
 
     _storable = field_validator("content")(storable)
-
-
-class Speak(BaseModel):
-    """How a text is spoken. What is left out is the TTS server's to choose: the voice, and the language of each
-    sentence. model: an engine of it."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    voice: Annotated[str, Field(strict=True, min_length=1, max_length=200)] | None = None
-    format: AudioFormat = "mp3"
-    language: Literal["es", "en"] | None = None
-    speed: Annotated[Number, Field(ge=0.25, le=4)] | None = None
-    model: Annotated[str, Field(strict=True, min_length=1, max_length=200)] | None = None
-
-    def wish(self) -> VoiceWish:
-        return VoiceWish(self.voice, self.format, self.language, self.speed, self.model)
-
-
-def true_or_an_object(value: object) -> object:
-    """Anything else is said in one message, not in one for each form it might have had."""
-    if value is not None and not isinstance(value, bool | dict | Speak):
-        raise ValueError("must be true, false, or an object with voice, format, language, speed or model")
-    return Speak.model_validate(value) if isinstance(value, dict) else value
 
 
 class ChatRequest(BaseModel):
@@ -350,11 +326,26 @@ class FilePage(BaseModel):
     next_cursor: str | None
 
 
+class Progress(BaseModel):
+    """Parts that are done, of so many."""
+
+    done: int
+    of: int
+
+    @classmethod
+    def among(cls, steps: Sequence[StepRecord]) -> Progress | None:
+        """Of a run that goes part by part; None of any other."""
+        told = [step.detail for step in steps if step.detail is not None and "part" in step.detail]
+        return cls(done=told[-1]["part"], of=told[-1]["of"]) if told else None
+
+
 class RunStory(RunOut):
-    """A run, whole. files: what it made and kept. children: runs that it asked for. messages: what it wrote in its
-    conversation, while that is there: the question, and the answer with the tools used.
+    """A run, whole. progress: of a document that is spoken. files: what it made and kept. children: runs that it asked
+    for. messages: what it wrote in its conversation, while that is there: the question, and the answer with the tools
+    used.
     """
 
+    progress: Progress | None
     steps: list[StepOut]
     files: list[FileOut]
     children: list[RunOut]
@@ -371,6 +362,7 @@ class RunStory(RunOut):
     ) -> RunStory:
         return cls(
             **RunOut.fields_of(run),
+            progress=Progress.among(steps),
             steps=[StepOut.model_validate(step) for step in steps],
             files=[FileOut.of(file) for file in files],
             children=[RunOut.of(child) for child in children],
