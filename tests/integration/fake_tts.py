@@ -1,8 +1,8 @@
 """A TTS server for tests: samples of a tone for a text, a tenth of a second for each word.
 
-Words of the text say what should go wrong: `status=CODE` (refused), `breaks` (the connection breaks after the first
-samples), `breaks_once=WORD` (the first call with this word breaks so), `mute` (there is nothing to say),
-`gate=WORD` (waits for `POST /watch/gate/WORD` after the first samples).
+Words of the text say what should go wrong: `refuse:CODE` (refused), `breaks` (the connection breaks after the first
+samples), `breaks_once:WORD` (the first call with this word breaks so), `mute` (there is nothing to say),
+`hold:WORD` (waits for `POST /watch/gate/WORD` after the first samples).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ gates: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
 
 def refusal(text: str) -> Response | None:
-    found = re.search(r"status=(\d+)", text)
+    found = re.search(r"refuse:(\d+)", text)
     status, code = (int(found[1]), "refused") if found else (400, "nothing_to_say") if "mute" in text else (0, "")
     if not status:
         return None
@@ -60,13 +60,13 @@ async def samples(text: str) -> AsyncIterator[bytes]:
     state["open"] += 1
     try:
         yield TONE
-        once = re.search(r"breaks_once=(\w+)", text)
+        once = re.search(r"breaks_once:(\w+)", text)
         if once and once[1] not in broken:
             broken.add(once[1])
             raise ConnectionError
         if re.search(r"breaks\b(?!_)", text):
             raise ConnectionError
-        gate = re.search(r"gate=(\w+)", text)
+        gate = re.search(r"hold:(\w+)", text)
         if gate:
             await gates[gate[1]].wait()
         for _ in text.split()[1:]:

@@ -25,6 +25,7 @@ PORTS = {
     "model-server": 8082,
     "sandbox-gateway": 8086,
     "chat-api": 5000,
+    "tts-server": 5002,
     "mcp-server": 5003,
     "smart-mcp": 5010,
     "flow-worker": 4201,
@@ -35,12 +36,13 @@ COMMANDS = {
     "model-server": [str(REPOSITORY / "tests" / "integration" / "fake_models.py")],
     "sandbox-gateway": [str(REPOSITORY / "tests" / "integration" / "fake_sandboxes.py")],
     "chat-api": ["-m", "services_node.chat_api"],
+    "tts-server": [str(REPOSITORY / "tests" / "integration" / "fake_tts.py")],
     "mcp-server": ["-m", "services_node.mcp_server"],
     "smart-mcp": ["-m", "services_node.smart_mcp"],
     "flow-worker": ["-m", "flows.worker"],
 }
 
-FAKES = ("model-server", "sandbox-gateway")  # programs of the tests, which are told their port
+FAKES = ("model-server", "sandbox-gateway", "tts-server")  # programs of the tests, which are told their port
 
 T = TypeVar("T")
 
@@ -185,6 +187,7 @@ class Installation:
             "chat-api",
             "prefect-server",
             "sandbox-gateway",
+            "tts-server",
             "model-server",
             "postgres",
         ):
