@@ -64,7 +64,7 @@ def test_a_service_that_would_wait_for_one_left_out_is_left_out_too(tmp_path: Pa
     names = {service.name for service in services}
     assert names - {one.name for one in remaining(services, {"prefect-server"})} == {"prefect-server", "flow-worker"}
     left = {one.name for one in remaining(services, {"postgres"})}
-    assert left == {"model-server", "sandbox-gateway", "mcp-server", "smart-mcp"}
+    assert left == {"model-server", "sandbox-gateway", "mcp-server", "smart-mcp", "tts-server"}
     assert remaining(services, set()) == list(services)
 
 
