@@ -174,7 +174,9 @@ class TurnSpeech:
     async def _sentence(self, sentence: str, track: Track) -> None:
         headers = outgoing_headers(self.request.context)
         text = sentence  # told with the first piece that has something of it
-        async with spoken(self.work_with.speaker, self.wish.request(sentence), headers, self._said) as samples:
+        async with spoken(
+            self.work_with.speaker, self.wish.request(sentence, self._said.voice), headers, self._said
+        ) as samples:
             async for pcm in samples:
                 piece = await asyncio.to_thread(track.feed, pcm)  # encoding keeps the tokens' loop free
                 text = await self._tell(piece, text)

@@ -117,7 +117,7 @@ class Narrator:
             for number, text in enumerate(parts, start=1):
                 name = f"part-{number}"
                 async with account.step(name) as note:
-                    part = await run(name, _effect(self.speaker, request, text))
+                    part = await run(name, _effect(self.speaker, request, text, account.said.voice))
                     await recording.add(part)
                     account.done, account.seconds = number, recording.seconds
                     account.said.engine = part.said.engine or account.said.engine
@@ -142,17 +142,18 @@ class Narrator:
         return kept
 
 
-def _effect(speaker: Speaker, request: SpeechRequest, text: str) -> Effect[SpokenPart]:
+def _effect(speaker: Speaker, request: SpeechRequest, text: str, voice: str | None) -> Effect[SpokenPart]:
     async def effect() -> SpokenPart:
         enter(request.context)  # a step of a flow run begins in that thread's own
-        return await spoken_part(speaker, request, text)
+        return await spoken_part(speaker, request, text, voice)
 
     return effect
 
 
-async def spoken_part(speaker: Speaker, request: SpeechRequest, text: str) -> SpokenPart:
-    """A part, whole: what breaks off can be spoken again without being heard twice. Raises ApiError."""
-    asked, headers = request.wish.request(text), outgoing_headers(request.context)
+async def spoken_part(speaker: Speaker, request: SpeechRequest, text: str, voice: str | None) -> SpokenPart:
+    """A part, whole: what breaks off can be spoken again without being heard twice. voice: of the parts before it.
+    Raises ApiError."""
+    asked, headers = request.wish.request(text, voice), outgoing_headers(request.context)
     if not request.captions:
         said, pcm = Said(), bytearray()
         async with spoken(speaker, asked, headers, said) as samples:

@@ -27,9 +27,9 @@ class VoiceWish:
     speed: float | None = None
     model: str | None = None
 
-    def request(self, text: str) -> dict[str, Any]:
-        """OpenAI's request for the text's samples."""
-        wanted = {"model": self.model, "voice": self.voice, "language": self.language, "speed": self.speed}
+    def request(self, text: str, voice: str | None = None) -> dict[str, Any]:
+        """OpenAI's request for the text's samples. voice: who has begun to speak, and goes on in whatever language."""
+        wanted = {"model": self.model, "voice": voice or self.voice, "language": self.language, "speed": self.speed}
         given = {name: value for name, value in wanted.items() if value is not None}
         return {"input": text, "response_format": "pcm", **given}
 

@@ -33,3 +33,8 @@ def log_directory(settings: Settings) -> Path:
 
 def service_log(settings: Settings, service: str) -> Path:
     return log_directory(settings) / f"{service}.log"
+
+
+def speech_directory(settings: Settings) -> Path:
+    """Where engines of speech find their weights: a folder each, of the engine's name."""
+    return settings.home / "tts"

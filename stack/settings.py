@@ -18,6 +18,7 @@ Profile = Literal["local", "production"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 EngineStart = Literal["auto", "fork", "spawn"]
 Embeddings = Literal["off", "ready", "always"]
+SpokenLanguage = Literal["es", "en"]
 
 
 def default_home() -> Path:
@@ -352,6 +353,35 @@ class Settings(BaseSettings):
     smart_embeddings_ms: float = Field(30, gt=0, description="Longest wait for a question's embedding (words beyond).")
     smart_embeddings_look_seconds: float = Field(
         5, gt=0, description="How often it is looked whether that model is loaded."
+    )
+
+    # services: the speech server
+    tts_default_engine: str = Field(
+        "kokoro", description="The engine that speaks where none is named; it is started with the server."
+    )
+    tts_default_language: SpokenLanguage = Field(
+        "es", description="The language of sentences whose words tell none, where the voice doesn't either."
+    )
+    tts_input_chars: int = Field(4096, ge=1, description="Longest text of one request, in characters (400 beyond).")
+    tts_concurrent: int = Field(2, ge=1, description="Texts spoken at once; further ones wait for their turn.")
+    tts_queue: int = Field(32, ge=0, description="Texts that may wait for their turn (429 beyond).")
+    tts_queue_seconds: float = Field(30, gt=0, description="Longest wait for it (503 beyond).")
+    tts_request_seconds: float = Field(
+        600, gt=0, description="Longest request, waiting, speaking and fetching together; beyond, it is broken off."
+    )
+    tts_engine_silence_seconds: float = Field(
+        30, gt=0, description="An engine that gives nothing for so long has failed (504)."
+    )
+    tts_threads: int = Field(2, ge=1, description="Cores that one engine may use at once.")
+    tts_engine_start_seconds: float = Field(120, gt=0, description="Longest start of an engine (502 beyond).")
+    tts_engine_stop_seconds: float = Field(
+        5, gt=0, description="What an engine may take to stop speaking, or to end; beyond, its process is killed."
+    )
+    tts_idle_seconds: float = Field(
+        600, gt=0, description="An engine other than the default one is ended when nobody has asked for it for so long."
+    )
+    tts_cache_bytes: int = Field(
+        64 * 2**20, ge=0, description="Finished audio kept in memory, an eighth of it for one text at most; 0: none."
     )
 
     @field_validator("home", "topology", "catalogue", "routing_texts", "prompts", "mcp_servers", "mcp_contexts")

@@ -78,7 +78,7 @@ SERVICES: tuple[Service, ...] = (
     ),
     Service(
         "tts-server", "services", 5002, "services", ("-m", "services_node.tts_server"), "/health/ready",
-        url_name="TTS",
+        stop_seconds=20, url_name="TTS",
     ),
 )  # fmt: skip
 

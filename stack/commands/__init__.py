@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from stack.commands import lifecycle, product, tests
+from stack.commands import installing, lifecycle, product, tests
 from stack.errors import StackError
 from stack.topology import NODES
 
@@ -27,6 +27,12 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--without", default="", metavar="NAME,…", help="services to leave out")
     up.add_argument("--gpu", action="store_true", help="make the models environment for an NVIDIA GPU")
     up.set_defaults(run=lifecycle.up)
+
+    only = commands.add_parser("install", help="install what `up` would, and optional engines of speech; start nothing")
+    only.add_argument("--tts", default="", metavar="ENGINE,…", help="optional engines of speech: kyutai, coqui")
+    only.add_argument("--node", choices=NODES, help="for this node's services only (default: all)")
+    only.add_argument("--gpu", action="store_true", help="make the models environment for an NVIDIA GPU")
+    only.set_defaults(run=installing.install_only)
 
     down = commands.add_parser("down", help="stop everything; nothing is left running")
     down.set_defaults(run=lifecycle.down)

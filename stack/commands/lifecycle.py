@@ -30,7 +30,7 @@ TINY_MODEL = (
 
 
 def up(given: argparse.Namespace) -> int:
-    settings = _settings_for(given)
+    settings = settings_for(given)
     topology = load_topology(settings)
     left_out = {name for name in given.without.split(",") if name}
     for name in left_out - {"n8n"}:
@@ -43,7 +43,7 @@ def up(given: argparse.Namespace) -> int:
         say(f"node {topology.node} has no services in this version")
         return 0
     with interruptible():
-        install(settings, sorted({service.environment for service in services} - {"stack"}))
+        install(settings, environments_of(services))
         with lifecycle_lock(settings):
             ensure_secrets(settings)
             keep_variables(settings)
@@ -138,8 +138,13 @@ def remaining(services: Sequence[Service], left_out: Set[str]) -> list[Service]:
     return kept
 
 
-def _settings_for(given: argparse.Namespace) -> Settings:
-    """Settings of this home, after what `up` says of it (its node, its GPU) was written down for the next command."""
+def environments_of(services: Sequence[Service]) -> list[str]:
+    """What must be installed for these services; `stack` is there already: it runs this."""
+    return sorted({service.environment for service in services} - {"stack"})
+
+
+def settings_for(given: argparse.Namespace) -> Settings:
+    """Settings of this home, after what a command says of it (its node, its GPU) was written down for the next one."""
     settings = read_settings()
     said = {}
     if given.node and given.node != settings.node:
@@ -158,7 +163,7 @@ def _settings_for(given: argparse.Namespace) -> Settings:
 def _say_where(settings: Settings, topology: Topology, services: list[Service]) -> None:
     titles = {
         "chat-api": "chat API", "model-server": "models", "sandbox-gateway": "sandboxes",
-        "mcp-server": "MCP", "smart-mcp": "smart MCP",
+        "mcp-server": "MCP", "smart-mcp": "smart MCP", "tts-server": "speech",
         "prefect-server": "Prefect UI",
     }  # fmt: skip
     print("\nCapibara6 is up.\n")

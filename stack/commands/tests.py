@@ -32,13 +32,17 @@ class Part:
     apart: tuple[str, ...] = ()
 
 
+KYUTAI = "services_node/tts_server/engines/kyutai"
+COQUI = "services_node/tts_server/engines/coqui"
 PARTS = (
     Part("unit", "services", ("stack", "wire", "db", "flows", "services_node")),
     Part("unit", "models", ("models_node", "bench"), apart=("models_node/sandbox",)),
     Part("unit", "sandbox", ("models_node/sandbox",)),
-    Part("integration", "services", ("stack", "wire", "db", "flows", "services_node")),
+    Part("integration", "services", ("stack", "wire", "db", "flows", "services_node"), apart=(KYUTAI, COQUI)),
     Part("integration", "models", ("models_node",), apart=("models_node/sandbox",)),
     Part("integration", "sandbox", ("models_node/sandbox",)),
+    Part("integration", "tts-kyutai", (KYUTAI,)),
+    Part("integration", "tts-coqui", (COQUI,)),
     Part("e2e", "services", ("",)),
 )
 
@@ -75,8 +79,9 @@ def test(given: argparse.Namespace) -> int:
     tiers = TIERS if given.tier is None or full else (given.tier,)
     if given.tier == "unit":
         tiers = ("unit",)
-    install(settings, ["dev", "models", "sandbox", "services"])
-    for name in ("models", "sandbox", "services"):
+    environments = sorted({"models", "sandbox", "services"} | environments_of(tiers, given.paths))
+    install(settings, ["dev", *environments])
+    for name in environments:
         overlay_tests(settings, name)
     began = time.monotonic()
     for tier in tiers:
@@ -86,6 +91,11 @@ def test(given: argparse.Namespace) -> int:
             return status
     say(f"all passed: {', '.join(tiers)} in {elapsed(began)}")
     return 0
+
+
+def environments_of(tiers: Sequence[str], paths: Sequence[str]) -> set[str]:
+    """Those whose tests are in this run: what is optional for the product is made for its own tests alone."""
+    return {part.environment for part in PARTS if part.tier in tiers and _chosen(part, paths)}
 
 
 def static(settings: Settings) -> int:

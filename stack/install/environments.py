@@ -1,29 +1,31 @@
-"""The large environments, made with uv from exact locks, and what must exist besides: torch, packaged weights."""
+"""The large environments, made with uv from exact locks, and what must exist besides: torch."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 from stack.errors import InstallError
 from stack.install.bootstrap import explain, install_lock
 from stack.install.fingerprint import MARKER, fingerprint, is_complete, mark_complete
+from stack.install.prepared import is_prepared, prepare
 from stack.install.report import long_step, say
+from stack.install.running import installers, log_of, logged
 from stack.interruption import result_of
 from stack.settings import REPOSITORY, Settings
 
-EnvironmentName = Literal["models", "sandbox", "services", "dev", "bench"]
+EnvironmentName = Literal["models", "sandbox", "services", "dev", "bench", "tts-kyutai", "tts-coqui"]
 
 TORCH = "torch==2.13.0"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+WITH_TORCH = ("models", "tts-kyutai", "tts-coqui")
+SPEECH_ENGINES = {"kyutai": "tts-kyutai", "coqui": "tts-coqui"}  # the optional ones, and the environment of each
 TESTS_ONLY = ("hypothesis", "sortedcontainers", "pytest", "pluggy", "iniconfig", "pytest-asyncio", "pytest-timeout")
 CLIENTS_ONLY = ("openai", "jiter", "sniffio")  # OpenAI's SDK, for the tests of the services node's door
 
@@ -43,43 +45,9 @@ ENVIRONMENTS: dict[str, Environment] = {
     "services": Environment("services", "FastAPI, Prefect, SQLAlchemy, Postgres", 900 * 2**20),
     "dev": Environment("dev", "ruff, mypy, import-linter", 350 * 2**20),
     "bench": Environment("bench", "LiteLLM's proxy, to be measured against", 700 * 2**20),
+    "tts-kyutai": Environment("tts-kyutai", "torch, Kyutai's Pocket TTS", 900 * 2**20),
+    "tts-coqui": Environment("tts-coqui", "torch, Coqui TTS", 1800 * 2**20),
 }
-
-
-class _Installers:
-    """The installer processes under way, so that an interrupted installation leaves none running."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._stopped = False
-
-    def run(self, command: list[str], output: IO[bytes], environment: dict[str, str]) -> int:
-        with self._lock:
-            if self._stopped:
-                raise InstallError("the installation was stopped", "run the same command again to go on")
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                cwd=REPOSITORY,
-            )
-            self._running.add(process)
-        try:
-            return process.wait()
-        finally:
-            self._running.discard(process)
-
-    def stop(self) -> None:
-        with self._lock:
-            self._stopped = True
-            for process in list(self._running):
-                process.terminate()
-
-
-_installers = _Installers()
 
 
 def environment_path(settings: Settings, name: str) -> Path:
@@ -100,11 +68,7 @@ def is_complete_environment(settings: Settings, name: str) -> bool:
 
 
 def is_installed(settings: Settings, name: str) -> bool:
-    return is_complete_environment(settings, name) and (name != "models" or weights_ready(settings))
-
-
-def weights_ready(settings: Settings) -> bool:
-    return is_complete(settings.home / "weights", _weights_fingerprint(settings))
+    return is_complete_environment(settings, name) and is_prepared(settings, name, lock_of(settings, name))
 
 
 def install(settings: Settings, names: Sequence[str]) -> None:
@@ -125,7 +89,7 @@ def install(settings: Settings, names: Sequence[str]) -> None:
             for finished in [pool.submit(_install_one, settings, ENVIRONMENTS[name]) for name in missing]:
                 result_of(finished)
         except BaseException:
-            _installers.stop()  # one failed, or the user has had enough: the others don't go on unseen
+            installers.stop()  # one failed, or the user has had enough: the others don't go on unseen
             raise
 
 
@@ -171,59 +135,52 @@ def _install_one(settings: Settings, environment: Environment) -> None:
         with long_step(what, lambda: f"{_unpacked_mib(directory)} MiB unpacked"):
             if not (directory / "bin" / "python").exists():
                 _uv(settings, name, "venv", "--allow-existing", "--python", sys.executable, str(directory))
-            if name == "models" and not settings.gpu:
-                _install_cpu_torch(settings)
+            if name in WITH_TORCH and not (name == "models" and settings.gpu):
+                _install_cpu_torch(settings, name)
             index = _uv_index_options()
             _uv(
                 settings, name, "pip", "install", *index, "--no-deps", "--no-build", "--require-hashes", "-r", str(lock)
             )
+            if name == "tts-coqui":
+                _make_torchaudio_loadable(settings, name)
         mark_complete(directory, wanted)
-    if name == "models":
-        prepare_weights(settings)
+    prepare(settings, name, environment_python(settings, name), lock)
 
 
-def _install_cpu_torch(settings: Settings) -> None:
+def _install_cpu_torch(settings: Settings, name: str) -> None:
     """CPU torch from where pip is told to find it (find-links), else from PyTorch's CPU index.
 
     Never from the plain index: there the same version is a CUDA build of several gigabytes.
     """
-    python = environment_python(settings, "models")
-    if _is_cpu_torch(settings):
+    python = environment_python(settings, name)
+    if _is_cpu_torch(settings, name):
         return
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--disable-pip-version-check", "--no-deps"]
-    found = _logged(settings, "models", [*pip, "--no-index", TORCH])
-    if found != 0 and _logged(settings, "models", [*pip, "--index-url", TORCH_CPU_INDEX, TORCH]) != 0:
-        log = _log(settings, "models")
+    found = logged(settings, name, [*pip, "--no-index", TORCH])
+    if found != 0 and logged(settings, name, [*pip, "--index-url", TORCH_CPU_INDEX, TORCH]) != 0:
+        log = log_of(settings, name)
         raise InstallError(
             f"CPU {TORCH} was found neither in pip's find-links nor at {TORCH_CPU_INDEX}: {explain(log)}",
             f"connect to that index, or put the wheel in a folder and set PIP_FIND_LINKS to it (log: {log})",
         )
 
 
-def _is_cpu_torch(settings: Settings) -> bool:
-    directory = settings.home / "envs" / "models" / "lib"
+def _is_cpu_torch(settings: Settings, name: str) -> bool:
+    directory = settings.home / "envs" / name / "lib"
     return any(directory.glob(f"python3*/site-packages/{TORCH.replace('==', '-')}+cpu.dist-info/RECORD"))
 
 
-def prepare_weights(settings: Settings) -> None:
-    """The packaged weights, converted once by the models node itself (`python -m models_node.weights prepare`)."""
-    wanted = _weights_fingerprint(settings)
-    directory = settings.home / "weights"
-    if is_complete(directory, wanted):
-        return
-    directory.mkdir(parents=True, exist_ok=True)
-    with long_step("packaged weights SmolLM2-135M-Instruct (a tiny model, to see the stack work)"):
-        command = [str(environment_python(settings, "models")), "-m", "models_node.weights", "prepare"]
-        if _logged(settings, "weights", command) != 0:
-            log = _log(settings, "weights")
-            raise InstallError(f"the packaged weights could not be converted: {explain(log)}", f"all of it: {log}")
-    mark_complete(directory, wanted)
+def _make_torchaudio_loadable(settings: Settings, name: str) -> None:
+    """Takes the CUDA libraries out of PyPI's torchaudio: beside CPU torch they end its import, and so Coqui's.
 
-
-def _weights_fingerprint(settings: Settings) -> str:
-    """Which weights a catalogue names decides what there is to prepare."""
-    code = fingerprint(lock_of(settings, "models"), REPOSITORY / "models_node" / "weights.py")
-    return f"{code} {settings.profile} {settings.catalogue}"
+    What is left is torchaudio in Python (resampling, spectrograms), all that the engine uses. Done again, it is no
+    error. Raises InstallError when torchaudio can't be imported after it.
+    """
+    for libraries in environment_path(settings, name).glob("lib/python3*/site-packages/torchaudio/lib"):
+        shutil.rmtree(libraries)
+    if logged(settings, name, [str(environment_python(settings, name)), "-c", "import torchaudio"]) != 0:
+        log = log_of(settings, name)
+        raise InstallError(f"environment {name}: torchaudio can't be imported: {explain(log)}", f"all of it: {log}")
 
 
 def _unpacked_mib(directory: Path) -> int:
@@ -247,24 +204,8 @@ def _uv(settings: Settings, name: str, *arguments: str) -> None:
     python = environment_python(settings, name)
     target = ["--python", str(python)] if arguments[0] == "pip" else []
     uv = str(Path(sys.executable).with_name("uv"))
-    if _logged(settings, name, [uv, "--no-config", *arguments, *target]) != 0:
-        log = _log(settings, name)
+    if logged(settings, name, [uv, "--no-config", *arguments, *target]) != 0:
+        log = log_of(settings, name)
         raise InstallError(
             f"environment {name}: {explain(log)}", f"all of it: {log}; run the same command again to go on"
         )
-
-
-def _log(settings: Settings, name: str) -> Path:
-    return settings.home / "logs" / f"install-{name}.log"
-
-
-def _logged(settings: Settings, name: str, command: list[str]) -> int:
-    """Runs one installer with its output in the step's log. Returns its exit status."""
-    log = _log(settings, name)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
-    environment |= {"CAPIBARA6_HOME": str(settings.home), "PYTHONPATH": str(REPOSITORY)}
-    with log.open("ab") as output:
-        output.write(f"$ {' '.join(command)}\n".encode())
-        output.flush()
-        return _installers.run(command, output, environment)

@@ -20,7 +20,7 @@ import psutil
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVICES = (
     "postgres", "prefect-server", "model-server", "sandbox-gateway", "chat-api", "mcp-server", "smart-mcp",
-    "flow-worker",
+    "tts-server", "flow-worker",
 )  # fmt: skip
 INSTALL_SECONDS = 900
 MODEL_SECONDS = 300  # a cold load on two busy cores, with room
@@ -104,7 +104,7 @@ class Stack:
     def answers(self) -> bool:
         """Whether every service says that it is ready. Cheaper than `status`, which is a program to be started."""
         asked = {"chat-api": "/health/ready", "model-server": "/health/ready", "prefect-server": "/api/health"}
-        asked |= {"mcp-server": "/health/ready", "smart-mcp": "/health/ready"}
+        asked |= {"mcp-server": "/health/ready", "smart-mcp": "/health/ready", "tts-server": "/health/ready"}
         asked |= {"sandbox-gateway": "/health/ready"} if os.getuid() == 0 and not self.prefix else {}
         try:
             replies = [httpx.get(self.url(name) + path, timeout=5) for name, path in asked.items()]
@@ -120,6 +120,7 @@ class Stack:
             "chat-api": 5000,
             "mcp-server": 5003,
             "smart-mcp": 5010,
+            "tts-server": 5002,
             "model-server": 8082,
             "prefect-server": 4200,
             "postgres": 5433,

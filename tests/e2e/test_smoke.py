@@ -45,6 +45,15 @@ def test_every_service_is_ready(stack: Stack) -> None:
     assert all(entry["pid"] and entry["restarts"] == 0 for entry in status.values())
 
 
+def test_a_sentence_is_spoken(stack: Stack) -> None:
+    body = {"input": "Hola. Son las 9:30 y ya tenemos 3 mensajes nuevos.", "response_format": "pcm"}
+    reply = httpx.post(f"{stack.url('tts-server')}/v1/audio/speech", json=body, timeout=60)
+    assert reply.status_code == 200, reply.text
+    assert (reply.headers["x-capibara6-engine"], reply.headers["x-capibara6-voice"]) == ("kokoro", "ef_dora")
+    assert 2 < len(reply.content) / 48_000 < 10  # seconds
+    assert max(reply.content) != min(reply.content)
+
+
 def test_a_question_is_answered_and_its_story_kept(stack: Stack) -> None:
     done = stack.ok("chat", "--max-tokens", "24", QUESTION, seconds=MODEL_SECONDS)
     answer = done.stdout.strip()

@@ -60,7 +60,8 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What an engine is made from. folder: its weights. threads: it may use at once. cache: a folder it may write."""
+    """What an engine is made from. folder: where all engines keep their weights, each in a folder of its name.
+    threads: how many it may use at once. cache: a folder it may write."""
 
     folder: Path
     threads: int
@@ -128,7 +129,8 @@ class Spoken:
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """state: `ready` answers at once; `idle` is started when it is asked for; `missing` can't, `mend` says why and what
-    to do. voices and sample_rate are known once it has run (and for packaged engines before)."""
+    to do. voices and sample_rate are known once it has run (and for packaged engines before). speeds: the slowest and
+    the fastest it can speak. languages: those it can, whatever the voice."""
 
     name: str
     state: Literal["ready", "starting", "idle", "missing", "failed"]
@@ -136,6 +138,8 @@ class EngineInfo:
     mixes: bool = False
     voices: tuple[Voice, ...] = field(default=())
     mend: str = ""
+    speeds: tuple[float, float] = (0.25, 4.0)
+    languages: tuple[str, ...] = ("es", "en")
 
 
 class Speaker(Protocol):

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from stack.commands import main
+from stack.commands import installing, main
 from stack.commands.lifecycle import remaining
 from stack.commands.product import environment_lines
+from stack.commands.tests import TIERS, environments_of
 from stack.settings import Settings
 from stack.topology import load_topology
 
@@ -40,6 +41,30 @@ def test_down_without_a_stack_is_no_error() -> None:
     assert main(["down"]) == 0
 
 
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a command would have installed."""
+    asked: list[str] = []
+    monkeypatch.setattr(installing, "install", lambda settings, names: asked.extend(names))
+    return asked
+
+
+def test_install_takes_what_up_would_and_the_engines_asked_for(
+    installed: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["install"]) == 0
+    assert installed == ["models", "sandbox", "services"]
+    installed.clear()
+    assert main(["install", "--tts", "coqui, kyutai,coqui"]) == 0
+    assert installed == ["models", "sandbox", "services", "tts-coqui", "tts-kyutai"]
+    assert str(tmp_path / "tts" / "kyutai") in capsys.readouterr().err
+
+
+def test_engines_of_speech_are_refused_on_a_node_that_does_not_speak(installed: list[str]) -> None:
+    assert main(["install", "--node", "models-europe", "--tts", "kyutai"]) == 3
+    assert installed == []
+
+
 @pytest.mark.parametrize(
     ("command", "status", "said"),
     [
@@ -48,6 +73,7 @@ def test_down_without_a_stack_is_no_error() -> None:
         (["logs"], 2, "nothing was logged yet"),
         (["bench", "nothing"], 2, "no benchmark is called 'nothing'"),
         (["up", "--without", "moon"], 2, "no service is called 'moon'"),
+        (["install", "--tts", "kyutai,moon"], 2, "no optional engine of speech is called 'moon'"),
     ],
 )
 def test_wrong_commands_say_what_to_do(
@@ -100,3 +126,10 @@ def test_doctor_finds_a_wrong_setting(monkeypatch: pytest.MonkeyPatch, capsys: p
     [finding] = json.loads(capsys.readouterr().out)["findings"]
     assert "CAPIBARA6_PORT_OFFSET" in finding["what"]
     assert finding["mend"]
+
+
+def test_optional_environments_are_made_for_their_own_tests_alone() -> None:
+    optional = {"tts-kyutai", "tts-coqui"}
+    assert optional <= environments_of(TIERS, [])
+    assert not optional & environments_of(("unit",), [])
+    assert environments_of(TIERS, ["tests/integration/db"]) == {"services"}

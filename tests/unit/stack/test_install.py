@@ -4,8 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from stack.errors import InstallError
 from stack.install.bootstrap import explain, install_lock
-from stack.install.environments import ENVIRONMENTS, TESTS_ONLY, TORCH, _blocks_of, lock_of
+from stack.install.environments import (
+    ENVIRONMENTS,
+    SPEECH_ENGINES,
+    TESTS_ONLY,
+    TORCH,
+    WITH_TORCH,
+    _blocks_of,
+    _make_torchaudio_loadable,
+    lock_of,
+)
 from stack.install.fingerprint import fingerprint, is_complete, mark_complete
 from stack.settings import REPOSITORY, Settings
 
@@ -70,10 +80,39 @@ def test_locks_are_exact_hashed_and_name_no_place(lock: Path) -> None:
     assert "://" not in text
 
 
-def test_the_cpu_lock_has_no_cuda_and_leaves_torch_to_its_own_source() -> None:
-    names = re.findall(r"^([a-z0-9-]+)==", (REPOSITORY / "requirements" / "models.lock").read_text(), re.M)
-    assert not [name for name in names if name.startswith(("nvidia", "torch")) and name != "torch-c-dlpack-ext"]
+@pytest.mark.parametrize("environment", WITH_TORCH)
+def test_cpu_locks_have_no_cuda_and_leave_torch_to_its_own_source(environment: str) -> None:
+    names = re.findall(r"^([a-z0-9-]+)==", (REPOSITORY / "requirements" / f"{environment}.lock").read_text(), re.M)
+    known = {"torch-c-dlpack-ext"} | ({"torchaudio", "torchcodec"} if environment == "tts-coqui" else set())
+    assert not [name for name in names if name.startswith(("nvidia", "torch")) and name not in known]
     assert TORCH in (REPOSITORY / "pyproject.toml").read_text()
+
+
+def _pretend_environment(home: Path, python: str) -> Path:
+    """An environment whose python is a script, and a torchaudio with libraries in it."""
+    directory = home / "envs" / "tts-coqui"
+    libraries = directory / "lib" / "python3.11" / "site-packages" / "torchaudio" / "lib"
+    libraries.mkdir(parents=True)
+    (libraries / "libtorchaudio.so").touch()
+    (libraries.parent / "__init__.py").touch()
+    (directory / "bin").mkdir()
+    (directory / "bin" / "python").write_text(f"#!/bin/sh\n{python}\n")
+    (directory / "bin" / "python").chmod(0o755)
+    return libraries
+
+
+def test_cuda_libraries_are_taken_out_of_torchaudio_and_nothing_else(tmp_path: Path) -> None:
+    libraries = _pretend_environment(tmp_path, "exit 0")
+    for _ in range(2):  # an interrupted installation goes on
+        _make_torchaudio_loadable(Settings(home=tmp_path), "tts-coqui")
+        assert not libraries.exists()
+        assert (libraries.parent / "__init__.py").exists()
+
+
+def test_a_torchaudio_that_still_does_not_load_fails_the_installation(tmp_path: Path) -> None:
+    _pretend_environment(tmp_path, "echo 'OSError: libcudart.so.13'; exit 1")
+    with pytest.raises(InstallError, match="torchaudio can't be imported: OSError: libcudart"):
+        _make_torchaudio_loadable(Settings(home=tmp_path), "tts-coqui")
 
 
 def test_the_gpu_flag_takes_another_lock(tmp_path: Path) -> None:
@@ -85,3 +124,7 @@ def test_the_gpu_flag_takes_another_lock(tmp_path: Path) -> None:
 def test_only_pytest_and_its_parts_are_laid_over_an_environment() -> None:
     chosen = _blocks_of(REPOSITORY / "requirements" / "dev.lock", TESTS_ONLY)
     assert re.findall(r"^([a-z-]+)==", chosen, re.M) == sorted(TESTS_ONLY)
+
+
+def test_every_optional_engine_of_speech_has_an_environment() -> None:
+    assert set(SPEECH_ENGINES.values()) <= set(ENVIRONMENTS)

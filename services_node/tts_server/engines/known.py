@@ -1,0 +1,32 @@
+"""Which engines there are, and where each lives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """module: has `load(setup) -> Engine`. environment: whose Python it runs in. languages, speeds: what it takes.
+    always: kept running from the server's start on; others start when they are asked for, and end when they idle."""
+
+    name: str
+    environment: str
+    languages: tuple[str, ...] = ("es", "en")
+    speeds: tuple[float, float] = (0.25, 4.0)
+    always: bool = False
+
+    @property
+    def module(self) -> str:
+        return f"services_node.tts_server.engines.{self.name}"
+
+
+ENGINES: dict[str, Known] = {
+    known.name: known
+    for known in (
+        Known("kokoro", "services", speeds=(0.5, 2.0), always=True),
+        Known("piper", "services"),
+        Known("kyutai", "tts-kyutai"),
+        Known("coqui", "tts-coqui"),
+    )
+}

@@ -1,0 +1,93 @@
+"""Threads that do the most urgent piece of work first, whoever it is for."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    deadline: float
+    number: int
+    latest: float
+    future: Future[Any]
+    work: Callable[[], Any]
+
+
+class Pool:
+    """Times are `time.monotonic()` seconds. The piece with the earliest deadline goes first, equals in order. One whose
+    future is cancelled before its turn is never begun.
+
+    A piece that can still wait is not begun while somebody is `urgent`, even if a thread is free: their pieces come one
+    after the other, use all cores, and would find them taken.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        self._waiting: list[_Piece] = []
+        self._numbers = itertools.count()
+        self._changed = threading.Condition()
+        self._urgent = 0
+        self._closed = False
+        for number in range(threads):
+            threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
+
+    def submit(self, deadline: float, work: Callable[[], T], *, latest: float = float("-inf")) -> Future[T]:
+        """latest: when it has to begin to be done in time; until then it gives way to the urgent."""
+        future: Future[T] = Future()
+        with self._changed:
+            self._waiting.append(_Piece(deadline, next(self._numbers), latest, future, work))
+            self._changed.notify()
+        return future
+
+    @contextmanager
+    def urgent(self) -> Iterator[None]:
+        """Somebody waits for each piece as it is submitted."""
+        with self._changed:
+            self._urgent += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._urgent -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Nothing more is begun."""
+        with self._changed:
+            self._closed = True
+            for piece in self._waiting:
+                piece.future.cancel()
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    def _next(self) -> _Piece | None:
+        """None: closed."""
+        with self._changed:
+            while not self._closed:
+                now = time.monotonic()
+                ready = [one for one in self._waiting if not self._urgent or one.latest <= now]
+                if ready:
+                    piece = min(ready, key=lambda one: (one.deadline, one.number))
+                    self._waiting.remove(piece)
+                    return piece
+                soonest = min((one.latest for one in self._waiting), default=None)
+                self._changed.wait(None if soonest is None or soonest == float("inf") else soonest - now)
+            return None
+
+    def _work(self) -> None:
+        while piece := self._next():
+            if not piece.future.set_running_or_notify_cancel():
+                continue
+            try:
+                piece.future.set_result(piece.work())
+            except BaseException as error:  # whoever waits for it is told
+                piece.future.set_exception(error)

