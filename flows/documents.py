@@ -75,7 +75,7 @@ def _blocks(text: str) -> Iterator[str]:
 
 def _sentences(block: str) -> list[str]:
     stream = SentenceStream()
-    return [*stream.feed(block), *stream.finish()]
+    return [said for piece in (*stream.feed(block), *stream.finish()) if (said := piece.strip())]
 
 
 def _code(block: str, most_chars: int) -> Iterator[str]:

@@ -100,7 +100,10 @@ class TurnSpeech:
             await self._stop()
         return performed
 
-    def _offer(self, sentence: str) -> None:
+    def _offer(self, piece: str) -> None:
+        sentence = piece.strip()
+        if not sentence:
+            return
         if self._cut or self._chars + len(sentence) > self.work_with.limits.answer_chars:
             if not self._chars and not self._cut:  # one endless sentence: its beginning is better than silence
                 self._put(sentence[: self.work_with.limits.answer_chars])

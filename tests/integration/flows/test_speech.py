@@ -131,7 +131,7 @@ def test_a_document_is_spoken_by_the_worker_with_its_progress_told_and_outlives_
 @pytest.mark.usefixtures("worker")
 def test_a_document_that_is_cancelled_midway_stops_and_leaves_no_audio(api: httpx.Client, stack: Installation) -> None:
     watch, word = f"{stack.url('tts-server')}/watch", uuid.uuid4().hex
-    text = "Uno. " * 400 + f"\n\nDos hold:{word}."
+    text = "Uno y uno. " * 200 + f"\n\nDos hold:{word}."
     run_id = begun(api, file_id=upload(api, "a.txt", text.encode()))
     eventually(lambda: httpx.get(watch).json()["open"] == 1 and story(api, run_id)["progress"], 60, "it is under way")
     assert api.post(f"/api/runs/{run_id}/cancel").json()["status"] == "cancelled"

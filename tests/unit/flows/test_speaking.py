@@ -103,10 +103,10 @@ async def test_a_file_that_cannot_be_kept_is_a_failed_speech() -> None:
 
 
 async def test_a_busy_server_is_asked_again_and_what_cannot_be_said_is_left_out() -> None:
-    house = House("Algo busy. Uno mute. Fin.")
+    house = House("Algo está busy. Esto otro es mute. Y fin.")
     await house.run()
     speech = house.work.account.speech
-    assert house.voice.texts == ["Algo busy.", "Algo busy.", "Uno mute.", "Fin."]
+    assert house.voice.texts == ["Algo está busy.", "Algo está busy.", "Esto otro es mute.", "Y fin."]
     assert speech is not None and (speech.status, speech.seconds) == ("completed", 0.4)
 
 
