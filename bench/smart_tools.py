@@ -2,7 +2,7 @@
 
     python -m bench.smart_tools [--limit 4] [--repeat 20] [--json FILE]
 
-Over the MCP server's own nine tools and the labelled questions of bench/data/smart_questions, in one process. Tokens
+Over the MCP server's own tools and the labelled questions of bench/data/smart_questions, in one process. Tokens
 are those of SmolLM2 (the packaged model's tokenizer) of the definitions as a chat request carries them: name,
 description and parameters of each.
 """

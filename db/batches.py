@@ -1,5 +1,5 @@
-"""Rows of batches of code: queued by the API (`db.queued`), worked on by another process, closed by whoever learns of
-their end.
+"""Rows of batches (code, documents): queued by the API (`db.queued`), worked on by another process, closed by whoever
+learns of their end.
 """
 
 from __future__ import annotations
@@ -8,11 +8,13 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import Row, Uuid, bindparam, func, select, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 
+from db import kept
 from db.engine import Database
-from db.records import RunStatus
-from db.runs import BATCH
+from db.records import RunStatus, StepRecord
+from db.runs import BATCH, BATCHES
 from db.tables import OPEN_STATUSES, Run
 
 KIND = BATCH
@@ -30,6 +32,24 @@ class Begun:
 
 _BEGUN = (Run.id, Run.owner, Run.trace_id, Run.prefect_flow_run_id)
 
+# Only while the run is open. The run's end (`db.turns`) writes its steps once more, and finds these by their ids.
+_STEP = text("""
+WITH the_run AS (
+    SELECT id FROM runs WHERE id = :run_id AND owner = :owner AND status IN ('queued', 'running')
+), the_step AS (
+    INSERT INTO run_steps (id, run_id, owner, position, name, kind, parent_id, status, detail, error_code,
+        error_detail, started_at, ended_at)
+    SELECT given.id, the_run.id, :owner, :position, given.name, given.kind, given.parent_id, given.status,
+        given.detail, given.error_code, given.error_detail, given.started_at, given.ended_at
+    FROM the_run, jsonb_to_record(:step) AS given (
+        id uuid, name text, kind text, parent_id uuid, status text, detail jsonb, error_code text, error_detail text,
+        started_at timestamptz, ended_at timestamptz
+    )
+    ON CONFLICT (id) DO NOTHING
+)
+SELECT id FROM the_run
+""").bindparams(bindparam("run_id", type_=Uuid()), bindparam("step", type_=JSONB(none_as_null=True)))
+
 
 class Batches:
     def __init__(self, database: Database) -> None:
@@ -42,7 +62,7 @@ class Batches:
         """
         rows = await self._database.rows(
             update(Run)
-            .where(Run.id == run_id, Run.kind == KIND, Run.status == "queued")
+            .where(Run.id == run_id, Run.kind.in_(BATCHES), Run.status == "queued")
             .values(
                 status="running",
                 started_at=func.now(),
@@ -57,13 +77,18 @@ class Batches:
         rows = await self._database.rows(select(Run.id).where(Run.id == run_id, Run.status.in_(OPEN_STATUSES)))
         return bool(rows)
 
+    async def note_step(self, run_id: uuid.UUID, owner: str, step: StepRecord, *, position: int) -> bool:
+        """Writes a step of a batch that goes on. Returns whether that is still open."""
+        values = {"run_id": run_id, "owner": owner, "position": position, "step": kept.written_step(step)}
+        return bool(await self._database.rows(_STEP, values))
+
     async def close(
         self, run_id: uuid.UUID, status: RunStatus, *, code: str | None = None, detail: str | None = None
     ) -> bool:
         """Ends a batch that is still open. Returns whether it was."""
         rows = await self._database.rows(
             update(Run)
-            .where(Run.id == run_id, Run.kind == KIND, Run.status.in_(OPEN_STATUSES))
+            .where(Run.id == run_id, Run.kind.in_(BATCHES), Run.status.in_(OPEN_STATUSES))
             .values(status=status, error_code=code, error_detail=detail, ended_at=func.now())
             .returning(Run.id)
         )
@@ -75,7 +100,7 @@ class Batches:
             select(*_BEGUN)
             .where(
                 Run.stack_id == stack_id,
-                Run.kind == KIND,
+                Run.kind.in_(BATCHES),
                 Run.flow_recorded_at.is_(None),
                 Run.prefect_flow_run_id.is_not(None),
             )

@@ -11,7 +11,8 @@ from db import kept
 from db.engine import Database
 from db.files import COLUMNS as FILE
 from db.files import file_record
-from db.records import ConversationRecord, FileRecord, MessageRecord
+from db.forks import no_message
+from db.records import ConversationRecord, FileRecord, MessageRecord, OwnedMessage
 from db.tables import Conversation, File, Message, Run, RunStep
 from db.turns import message_record, no_conversation
 
@@ -86,6 +87,17 @@ class Conversations:
             )
         )
         return bool(rows)
+
+    async def message(self, message_id: uuid.UUID, owner: str) -> OwnedMessage:
+        """A message of any conversation of the owner's. Raises NotFound."""
+        rows = await self._database.rows(
+            select(Message.id, Message.conversation_id, Message.content).where(
+                Message.id == message_id, Message.owner == owner
+            )
+        )
+        if not rows:
+            raise no_message(message_id)
+        return OwnedMessage(**rows[0]._asdict())
 
     async def messages_after(
         self, conversation_id: uuid.UUID, owner: str, position: int, *, limit: int

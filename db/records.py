@@ -133,6 +133,13 @@ class MessageRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnedMessage:
+    id: uuid.UUID
+    conversation_id: uuid.UUID
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class History:
     """What a turn goes on from. summary: of all that was said before the first of `messages`, where there is one.
     untrusted: whether any answer of the conversation was made from what came from outside.

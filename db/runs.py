@@ -20,7 +20,8 @@ _COLUMNS = (
     Run.parent_id, Run.tool_calls, Run.tool_errors,
 )  # fmt: skip
 
-BATCH = "code-batch"  # worked on by another process (`db.batches`)
+BATCH, SPEECH_BATCH = "code-batch", "speech-batch"
+BATCHES = (BATCH, SPEECH_BATCH)  # worked on by another process (`db.batches`)
 EVERY = RunFilter()
 
 
@@ -107,7 +108,7 @@ class Runs:
                 Run.stack_id == stack_id,
                 Run.instance_id != instance_id,
                 Run.status.in_(OPEN_STATUSES),
-                or_(Run.kind != BATCH, never_handed_on),
+                or_(Run.kind.not_in(BATCHES), never_handed_on),
             )
             .values(
                 status="crashed",
@@ -137,7 +138,7 @@ class Runs:
             .where(
                 Run.stack_id == stack_id,
                 Run.flow_recorded_at.is_(None),
-                Run.kind != BATCH,
+                Run.kind.not_in(BATCHES),
                 Run.status.not_in(OPEN_STATUSES),
                 Run.created_at > since,
             )

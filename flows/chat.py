@@ -18,6 +18,7 @@ from flows.context import ContextWindow, head_of
 from flows.errors import calls_no_tools, turn_timeout
 from flows.model_call import TOOL_CHOICE, Ask, Said, call_model
 from flows.prompting import with_results
+from flows.speaking import Heard, Speaking, TurnSpeech
 from flows.steps import Steps
 from flows.tools import guided
 from flows.tools.box import Toolbox
@@ -295,12 +296,19 @@ class ChatWork:
         return turn_timeout(self._request.timeout_seconds)
 
     async def perform(self, sink: Sink[TurnEvent], steps: Steps, on_first_output: Any) -> Performed:
-        given = self._with
+        given, speech = self._with, self._speech(sink)
         turn = Turn(
-            self._request, given.models, given.toolbox, given.prompts, given.limits, sink, on_first_output,
-            self._written, self.account,
+            self._request, given.models, given.toolbox, given.prompts, given.limits,
+            sink if speech is None else Heard(sink, speech), on_first_output, self._written, self.account,
         )  # fmt: skip
-        return await converse(turn, steps)
+        conversing = converse(turn, steps)
+        return await (conversing if speech is None else speech.beside(conversing, steps))
+
+    def _speech(self, sink: Sink[TurnEvent]) -> TurnSpeech | None:
+        wish, speaking = self._request.speak, self._with.speaking
+        if wish is None or speaking is None:
+            return None
+        return TurnSpeech(wish, self._request, speaking, sink, self.account, self._written)
 
     def finished(self, run: NewRun, status: RunStatus, error: ApiError | None, span: Span) -> FinishedRun:
         said = self.account
@@ -311,7 +319,7 @@ class ChatWork:
             status=status,
             message_id=uuid7(),
             content=said.text,
-            complete=status == "completed",
+            complete=status == "completed" or said.answered,  # cut short while it was spoken, it is whole
             model=said.model,
             route=said.route,
             prompt_tokens=said.prompt_tokens,
@@ -332,9 +340,10 @@ class ChatWork:
 
 @dataclass(frozen=True, slots=True)
 class Assistance:
-    """What every turn works with, made once a process."""
+    """What every turn works with, made once a process. speaking: None where nothing is spoken."""
 
     models: Models
     toolbox: Toolbox
     prompts: SystemPrompts
     limits: TurnLimits
+    speaking: Speaking | None = None

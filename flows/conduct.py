@@ -27,6 +27,7 @@ from wire.errors import ApiError, InternalError
 log = logging.getLogger("flows.conduct")
 
 QUEUED_EVENTS = 256  # a reader this far behind makes its run wait
+BULKY_EVENTS = 64  # of them, such as may wait for their place: those of a text's sound, beside the text itself
 # A token that is there before the run's rows (not while Postgres is well: they take a few ms, a model takes more) waits
 # for them at most this long, so that "the database is away" can still be the reply's status.
 ROWS_GRACE_SECONDS = 0.03
@@ -75,6 +76,7 @@ class ActiveRun(Generic[E, A]):
         self.run = run
         self._streaming = streaming
         self._events: asyncio.Queue[E | Ended[A]] = asyncio.Queue(QUEUED_EVENTS)
+        self._bulky = asyncio.Semaphore(BULKY_EVENTS)
         loop = asyncio.get_running_loop()
         self._opened: asyncio.Future[None] = loop.create_future()
         self._over: asyncio.Future[Ended[A]] = loop.create_future()
@@ -122,6 +124,8 @@ class ActiveRun(Generic[E, A]):
                 except TimeoutError:
                     yield None
                     continue
+            if getattr(event, "bulky", False):
+                self._bulky.release()
             yield event
             if isinstance(event, Ended):
                 return
@@ -169,6 +173,8 @@ class ActiveRun(Generic[E, A]):
                 return  # the second model call of a turn: the reader has had its start
             self._started = True
         if self._streaming:
+            if getattr(event, "bulky", False):  # leaves places free, so that no other event waits for it
+                await self._bulky.acquire()
             await self._events.put(event)
         self._note_progress(output=not event.opens)
 

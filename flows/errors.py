@@ -157,6 +157,21 @@ def job_failed(words: str) -> ApiError:
     return UpstreamFailed(f"The job could not be run: {words}", code="job_failed")
 
 
+def speech_timeout(seconds: float) -> ApiError:
+    return DeadlineExceeded(
+        f"Speaking it took longer than {seconds:.0f} s (CAPIBARA6_SPEECH_RUN_SECONDS).", code="speech_timeout"
+    )
+
+
+def nothing_to_speak() -> ApiError:
+    """A text of which nothing can be said: no words, or code alone."""
+    return ValidationFailed("There is nothing in the text that can be spoken.", code="nothing_to_say", param="text")
+
+
+def speech_failed(words: str) -> ApiError:
+    return UpstreamFailed(f"The text could not be spoken: {words}", code="speech_failed")
+
+
 def flow_not_begun(name: str) -> ApiError:
     return InternalError(f"The flow {name} could not be begun; nothing of it is done.", code="flow_not_begun")
 

@@ -21,6 +21,7 @@ from typing import IO, Protocol
 
 from db.files import no_file
 from db.records import FileRecord
+from flows.audio import FORMS
 from flows.errors import file_too_large, owner_files_full
 from wire.errors import NotFound
 from wire.ids import uuid7
@@ -33,6 +34,8 @@ SWEEP_BATCH = 200
 _TYPES = mimetypes.MimeTypes(filenames=())
 _TYPES.add_type("text/markdown", ".md")
 _TYPES.add_type("image/webp", ".webp")
+for _form in FORMS.values():
+    _TYPES.add_type(_form.media_type, f".{_form.ending}")
 
 
 class FileRows(Protocol):

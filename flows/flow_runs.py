@@ -34,7 +34,13 @@ async def summary(run_id: str, conversation_id: str) -> State[None]:
     return await _attend()
 
 
-FLOWS = {flow.name: flow for flow in (chat, code, summary)}  # by the kind of the run
+@flow(name="speech", persist_result=False, validate_parameters=False, log_prints=False, retries=0)
+async def speech(run_id: str, conversation_id: str) -> State[None]:
+    """A text that is spoken. As `chat`."""
+    return await _attend()
+
+
+FLOWS = {flow.name: flow for flow in (chat, code, summary, speech)}  # by the kind of the run
 
 
 async def _attend() -> State[None]:

@@ -100,7 +100,7 @@ class PrefectApi:
         flow_run = await self._client.create_flow_run_from_deployment(
             found.id,
             parameters={"run_id": str(run_id)},
-            name=f"code-batch-{run_id}",
+            name=f"{deployment.partition('/')[0]}-{run_id}",
             tags=["capibara6", f"run:{run_id}"],  # not the stack's: a chat API that starts would sweep it
             idempotency_key=str(run_id),
         )

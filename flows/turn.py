@@ -8,16 +8,20 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
-from db.records import ToolCallRecord
+from db.records import FileRecord, ToolCallRecord
+from flows.audio import AudioFormat
 from flows.tools.box import Toolbox
 from flows.tools.calls import Call
 from flows.tools.policy import BY_DEFAULT, Allowed
+from flows.voice import Said, VoiceWish
 from flows.work import Account, Sink
 from wire.clients.models import ChatStream, Route
 from wire.context import RequestContext
+from wire.errors import ApiError
 
 Locale = Literal["es", "en"]
 TOOL_ERRORS = "CompletedWithToolErrors"  # Prefect's name of a turn that was answered though a tool failed
+NOT_SPOKEN = "CompletedWithoutSpeech"  # the same of one whose speech failed
 CLIENT_CALLS = "client_tools"  # the step in which a turn asks its client for calls; its detail is what they follow from
 
 
@@ -66,7 +70,8 @@ class TurnRequest:
     """What a turn is asked. `options` go to the model as they are (temperature, max_tokens, …); None model: auto.
     messages: oldest first, the newest is the question. summary: of what was said before them. context: whose request
     this is, its run and trace. tainted: text from outside is in what was said before.
-    ran_code_before: in this conversation. stored: whether what is said may be kept."""
+    ran_code_before: in this conversation. stored: whether what is said may be kept. speak: how the answer is spoken,
+    where it is."""
 
     context: RequestContext
     conversation_id: uuid.UUID
@@ -80,6 +85,7 @@ class TurnRequest:
     ran_code_before: bool = False
     tainted: bool = False
     stored: bool = True
+    speak: VoiceWish | None = None
 
     @property
     def question(self) -> str:
@@ -134,14 +140,42 @@ class ToolReturned:
     record: ToolCallRecord
 
 
-TurnEvent = Started | Token | ToolCalled | ToolReturned
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A piece of the answer's audio, which can be played as it comes. text: the sentence that begins in it; empty where
+    one goes on."""
+
+    opens: ClassVar[bool] = False
+    bulky: ClassVar[bool] = True
+    audio: bytes
+    format: AudioFormat
+    sequence: int
+    text: str
+
+
+TurnEvent = Started | Token | ToolCalled | ToolReturned | Spoken
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenAnswer:
+    """How an answer was spoken. `empty`: there was nothing to say in it. cut: not all of it was spoken. error: of one
+    that failed."""
+
+    status: Literal["completed", "failed", "empty"]
+    format: AudioFormat
+    file: FileRecord | None = None
+    seconds: float = 0.0
+    said: Said | None = None
+    cut: bool = False
+    error: ApiError | None = None
 
 
 @dataclass(slots=True)
 class Transcript(Account):
     """What is known of a turn so far. Tokens are those of all its model calls. client_calls: what the client is asked
     to run itself. dropped: messages that did not fit into the model's context, which has context_tokens; read_tokens:
-    of them, what the last model call read."""
+    of them, what the last model call read. answered: the answer is whole. speech: how it was spoken, where that was
+    wished."""
 
     said: list[str] = field(default_factory=list)
     model: str | None = None
@@ -157,6 +191,8 @@ class Transcript(Account):
     dropped: int = 0
     context_tokens: int = 0
     read_tokens: int = 0
+    answered: bool = False
+    speech: SpokenAnswer | None = None
 
     @property
     def text(self) -> str:
@@ -168,7 +204,8 @@ class Transcript(Account):
 
     @property
     def mark(self) -> str | None:
-        return TOOL_ERRORS if self.tool_errors else None
+        unheard = self.speech is not None and self.speech.status == "failed"
+        return TOOL_ERRORS if self.tool_errors else NOT_SPOKEN if unheard else None
 
     def add_usage(self, prompt_tokens: int, completion_tokens: int) -> None:
         self.read_tokens = prompt_tokens

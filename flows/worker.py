@@ -1,7 +1,7 @@
 """`python -m flows.worker`: takes the batches that wait in Prefect, and runs each in a process of its own.
 
-There is one worker: at its start it takes what is under way of the deployment for left over. The port it listens on
-says that the deployment is there, and keeps a second worker of this machine from starting.
+There is one worker: at its start it takes what is under way of the deployments for left over. The port it listens on
+says that they are there, and keeps a second worker of this machine from starting.
 """
 
 from __future__ import annotations
@@ -51,38 +51,42 @@ def main() -> int:
 async def _serve(settings: Settings) -> None:
     from prefect.runner import Runner
 
-    runner = Runner(name=SERVICE, pause_on_shutdown=False, limit=settings.code_batch_at_once)
-    deployment_id = await _deployed(runner, settings)
+    from flows.code_batch import code_batch
+    from flows.speech_batch import speech_batch
+
+    offered = [
+        (code_batch, settings.code_batch_at_once, "Pieces of code, one after the other, each in a sandbox of its own."),
+        (speech_batch, settings.speech_batch_at_once, "A document, spoken part by part into one file."),
+    ]
+    runner = Runner(name=SERVICE, pause_on_shutdown=False, limit=sum(at_once for _, at_once, _ in offered))
+    deployed = [await _deployed(runner, *one) for one in offered]
     topology = load_topology(settings)
 
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()
 
     listening = await asyncio.start_server(hang_up, topology.bind_host(SERVICE), topology.port(SERVICE))
-    await _crash_left_over(deployment_id)  # with the port in hand: another worker's batches would not be left over
-    log.info("waiting for batches", extra={"at_once": settings.code_batch_at_once})
+    for deployment_id in deployed:  # with the port in hand: another worker's batches would not be left over
+        await _crash_left_over(deployment_id)
+    log.info("waiting for batches", extra={"at_once": {flow.name: at_once for flow, at_once, _ in offered}})
     async with listening:
         await runner.start()
 
 
-async def _deployed(runner: Any, settings: Settings) -> Any:
+async def _deployed(runner: Any, flow: Any, at_once: int, description: str) -> Any:
     """Writes the deployment, as soon as Prefect answers."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.types.entrypoint import EntrypointType
 
-    from flows.code_batch import code_batch
-
-    limit = ConcurrencyLimitConfig(
-        limit=settings.code_batch_at_once, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
-    )
+    limit = ConcurrencyLimitConfig(limit=at_once, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
     told = False
     while True:
         try:
             return await runner.aadd_flow(
-                code_batch,
-                name=code_batch.name,
+                flow,
+                name=flow.name,
                 concurrency_limit=limit,
-                description="Pieces of code, one after the other, each in a sandbox of its own.",
+                description=description,
                 tags=["capibara6"],
                 entrypoint_type=EntrypointType.MODULE_PATH,
             )

@@ -12,9 +12,9 @@ from stack.settings import REPOSITORY, Settings
 NOTE = "<!-- Made by `python -m stack.reference`; a test keeps it in step. -->\n"
 
 
-EXIT_STATUSES = """## chat, code, models, routes, bench
+EXIT_STATUSES = """## chat, code, say, models, routes, bench
 
-`./capibara6 chat --help`, `./capibara6 code run --help`, `./capibara6 models plan --help`,
+`./capibara6 chat --help`, `./capibara6 code run --help`, `./capibara6 say --help`, `./capibara6 models plan --help`,
 `./capibara6 models fetch --help`, `./capibara6 routes --help` and `./capibara6 bench NAME --help` tell their own
 options.
 
@@ -45,7 +45,7 @@ def commands_page() -> str:
     parts += [
         f"## {name}\n\n```\n{command.format_help()}```\n"
         for name, command in commands.choices.items()
-        if name not in ("chat", "models", "routes", "bench")
+        if name not in ("chat", "say", "models", "routes", "bench")
     ]
     parts.append(EXIT_STATUSES)
     return "\n".join(parts)

@@ -256,6 +256,37 @@ class Settings(BaseSettings):
         30 * 86_400, gt=0, description="Files older than this are removed, uploaded ones and those of runs."
     )
 
+    # services: speech of chats and documents
+    speech_read_seconds: float = Field(
+        60, gt=0, description="Longest silence of the TTS server while something is spoken."
+    )
+    speech_answer_chars: int = Field(
+        4000, ge=100, description="Of a chat's answer, at most so many characters are spoken, whole sentences."
+    )
+    speech_wait_seconds: float = Field(
+        180, gt=0, description="How long a chat waits for its speech after its text has ended; then it goes without."
+    )
+    max_concurrent_speeches: int = Field(
+        4, ge=1, description="Runs of the flow `speech` at once beside the chat API (429 beyond)."
+    )
+    speech_short_chars: int = Field(
+        3000,
+        ge=0,
+        description="Longest text that `speech` speaks beside the chat API; longer ones wait for the worker.",
+    )
+    speech_run_seconds: float = Field(600, gt=0, description="Longest speaking of such a text.")
+    speech_document_chars: int = Field(
+        400_000, ge=1, description="Longest document that is spoken, in characters (422 beyond)."
+    )
+    speech_part_chars: int = Field(
+        1500, ge=200, le=4096, description="A text is spoken in parts of at most so many characters."
+    )
+    speech_part_seconds: float = Field(600, gt=0, description="Longest speaking of a part.")
+    speech_part_retries: int = Field(3, ge=0, description="How often a part that failed is spoken again.")
+    speech_batch_at_once: int = Field(
+        1, ge=1, description="Documents that are spoken at once; Prefect keeps the rest waiting."
+    )
+
     # services: the MCP server
     mcp_concurrent_calls: int = Field(32, ge=1, description="Tool calls at once (a tool error beyond).")
     mcp_result_chars: int = Field(20_000, gt=0, description="Text of a tool's result, in characters (cut beyond).")

@@ -15,6 +15,7 @@ from flows.steps import Steps
 from flows.tools.calls import META, Call, Outcome, Tool
 from flows.tools.policy import RUN_PYTHON, Allowed
 from flows.tools.python import PythonCall, run_python
+from flows.tools.sounds import text_with_sounds
 from flows.work import Account
 from wire.clients.mcp import ToolResult
 from wire.context import RequestContext
@@ -138,7 +139,8 @@ class ServedTools:
             meta = {f"{META}conversation_id": str(around.conversation_id), f"{META}locale": around.locale}
             result = await self._server.call_tool(tool.name, arguments, context=around.context, meta=meta)
             untrusted = tool.untrusted or result.meta.get(f"{META}untrusted") is True
-            outcome = Outcome(result.text, "tool_failed" if result.failed else None, untrusted)
+            text = result.text if untrusted else await text_with_sounds(result, self._code.files, around)
+            outcome = Outcome(text, "tool_failed" if result.failed else None, untrusted)
         return self._bounded(outcome)
 
     def _bounded(self, outcome: Outcome) -> Outcome:

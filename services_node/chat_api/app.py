@@ -32,6 +32,8 @@ from flows.prefect_settings import client_environment
 from flows.prompting import PromptFolder
 from flows.runner import FlowRunner, RunnerConfig
 from flows.sandboxes import E2BSandboxes, connection
+from flows.speaking import Speaking, SpeakLimits
+from flows.speech import Narrator, SpeechLimits
 from flows.summary import SummaryLimits
 from flows.tools.box import ServedTools, ToolLimits
 from flows.turn import TurnLimits
@@ -47,6 +49,7 @@ from wire.border import install_border, keys_needed
 from wire.clients.mcp import McpClient
 from wire.clients.models import ModelServerClient
 from wire.clients.smart import SmartToolsClient
+from wire.clients.speech import SpeechClient
 from wire.health import Readiness
 from wire.ids import uuid7
 
@@ -111,6 +114,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         at_once={
             "chat": settings.max_concurrent_turns,
             "code": settings.max_concurrent_code_runs,
+            "speech": settings.max_concurrent_speeches,
             "summary": settings.max_concurrent_summaries,
         },
         flow_start_delay_seconds=settings.flow_start_delay_ms / 1000,
@@ -144,6 +148,8 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     files = FileStore(settings.home, file_rows, owner_bytes=settings.owner_files_bytes)
     code_tools = CodeTools(sandboxes, files, ConversationTurns(), CodeLimits.of(settings))
     tools = served_tools(settings, secrets, code_tools)
+    speech = speech_client(settings, secrets)
+    speaking = Speaking(speech, files, speak_limits(settings))
     prompts = PromptFolder(settings.prompts)
     summaries.parts = parts = Parts(
         settings,
@@ -159,8 +165,10 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         sandboxes,
         code_tools,
         tools,
+        speech,
+        Narrator(speech, files, SpeechLimits.of(settings)),
         prompts,
-        Assistance(KnownRoutes(models), tools, prompts, turn_limits(settings)),
+        Assistance(KnownRoutes(models), tools, prompts, turn_limits(settings), speaking),
         summaries,
         file_rows,
         files,
@@ -186,6 +194,20 @@ def served_tools(settings: Settings, secrets: Secrets, code: CodeTools) -> Serve
             select_seconds=settings.chat_tools_select_seconds,
             result_chars=settings.chat_tool_result_chars,
         ),
+    )
+
+
+def speech_client(settings: Settings, secrets: Secrets) -> SpeechClient:
+    key = secrets.services_key.get_secret_value() if keys_needed(settings, "tts-server") else None
+    url = load_topology(settings).url("tts-server")
+    return SpeechClient(url, key=key, read_seconds=settings.speech_read_seconds)
+
+
+def speak_limits(settings: Settings) -> SpeakLimits:
+    return SpeakLimits(
+        answer_chars=settings.speech_answer_chars,
+        wait_seconds=settings.speech_wait_seconds,
+        file_bytes=settings.max_file_bytes,
     )
 
 
@@ -218,6 +240,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
         await parts.flows.stop(seconds * FLOWS_SHARE)
         await parts.models.close()
         await parts.tools.close()
+        await parts.speech.close()
         await parts.database.close()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from db.records import MessageRecord
 from flows.tools.policy import Allowed
 from flows.turn import ChatMessage, ToolsWanted
+from flows.voice import VoiceWish
 from services_node.chat_api.schemas import ChatRequest
 from wire.errors import ValidationFailed
 
@@ -48,10 +49,12 @@ def checked_text(text: str, name: str, max_chars: int) -> str:
     return text
 
 
-def check_available(request: ChatRequest) -> None:
-    """Raises ValidationFailed for what this version of the stack can't do, rather than leaving it out silently."""
-    if request.speak:
-        raise ValidationFailed("`speak` is not available on this stack.", param="speak", code="not_available")
+def voice_wish(request: ChatRequest) -> VoiceWish | None:
+    """`speak`: missing or false: the answer is not spoken; true: as the TTS server does by itself; or what is wished of
+    the voice."""
+    if request.speak is None or request.speak is False:
+        return None
+    return VoiceWish() if request.speak is True else request.speak.wish()
 
 
 def tools_wanted(request: ChatRequest) -> ToolsWanted:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +15,7 @@ from flows.file_store import NewFile, one_chunk
 from services_node.chat_api.code import checked_timeout, given_files
 from services_node.chat_api.code_schemas import CodeJob
 from services_node.chat_api.parts import Parts
+from services_node.chat_api.prepared import Prepared
 from wire.context import current
 from wire.errors import Conflict, ValidationFailed
 
@@ -28,8 +28,8 @@ class BatchRequest(BaseModel):
     jobs: Annotated[list[CodeJob], Field(min_length=1)]
 
 
-async def prepare_batch(parts: Parts, asked: BatchRequest) -> Callable[[], Awaitable[None]]:
-    """Checks the jobs. Returns what hands the run in hand on, once it is written."""
+async def prepare_batch(parts: Parts, asked: BatchRequest) -> Prepared:
+    """Checks the jobs."""
     settings, context = parts.settings, current()
     run_id, owner = context.run_id, context.principal.name
     if len(asked.jobs) > settings.code_batch_jobs:
@@ -46,7 +46,7 @@ async def prepare_batch(parts: Parts, asked: BatchRequest) -> Callable[[], Await
         flow_run_id = await parts.flows.ask(lambda api: api.schedule_batch(f"{KIND}/{KIND}", run_id), ASK_SECONDS)
         await parts.runs.link_flow(run_id, flow_run_id, recorded=False)
 
-    return hand_on
+    return Prepared(hand_on)
 
 
 async def cancel_batch(parts: Parts, run_id: uuid.UUID) -> None:

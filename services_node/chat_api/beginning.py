@@ -12,13 +12,14 @@ from db.records import History, NewMessage, NewRun
 from flows.chat import ChatWork
 from flows.tools.policy import RUN_PYTHON
 from flows.turn import ChatMessage, ToolsWanted, TurnRequest
+from flows.voice import VoiceWish
 from services_node.chat_api.asking import (
-    check_available,
     earlier_messages,
     new_messages,
     prompt,
     title,
     tools_wanted,
+    voice_wish,
 )
 from services_node.chat_api.parts import Parts
 from services_node.chat_api.schemas import ChatRequest
@@ -52,13 +53,15 @@ class Place:
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a turn is to do, whoever asked for it. messages: what the model reads, oldest first; options go to it as
-    they are. stored: whether what is said is kept, in a conversation; else only the run is."""
+    they are. stored: whether what is said is kept, in a conversation; else only the run is. speak: how the answer is
+    spoken, where it is."""
 
     model: str | None
     messages: tuple[ChatMessage, ...]
     options: Mapping[str, Any]
     tools: ToolsWanted
     stored: bool = True
+    speak: VoiceWish | None = None
 
 
 async def begin(parts: Parts, asked: ChatRequest, *, streaming: bool) -> ActiveTurn:
@@ -71,7 +74,6 @@ async def asked_place(parts: Parts, asked: ChatRequest) -> Place:
     """Where a chat request goes on. Raises what is wrong with it, NotFound, TooManyRequests."""
     settings = parts.settings
     question = new_messages(asked, settings.max_message_chars)
-    check_available(asked)
     parts.conductor.admit("chat")
     await check_tools(parts, tools_wanted(asked))
     if asked.conversation_id is None:
@@ -171,7 +173,7 @@ def begin_at(parts: Parts, asked: ChatRequest, place: Place, *, streaming: bool,
     messages = prompt(
         place.earlier, place.question, most_messages=settings.history_messages, most_chars=settings.history_chars
     )
-    wish = Wish(asked.model or None, messages, asked.options(), tools_wanted(asked))
+    wish = Wish(asked.model or None, messages, asked.options(), tools_wanted(asked), speak=voice_wish(asked))
     return begin_turn(parts, wish, place, streaming=streaming, queued=queued)
 
 
@@ -191,6 +193,7 @@ def begin_turn(parts: Parts, wish: Wish, place: Place, *, streaming: bool, queue
         ran_code_before=place.ran_code,
         tainted=place.untrusted,
         stored=wish.stored,
+        speak=wish.speak,
     )
     written = place.question if place.kept and wish.stored else ()
     run = NewRun(

@@ -38,7 +38,7 @@ async def chat_stream(asked: ChatRequest, request: Request) -> Response:
 async def regenerate(conversation_id: uuid.UUID, request: Request, asked: RegenerateRequest | None = None) -> Response:
     """Makes the last answer again. The earlier one is kept until the new one is there, whole."""
     wanted = asked or RegenerateRequest()
-    how = ChatRequest(model=wanted.model, tools=wanted.tools)
+    how = ChatRequest(model=wanted.model, tools=wanted.tools, speak=wanted.speak)
     active = await begin_again(parts_of(request), how, conversation_id, wanted.message_id, streaming=wanted.stream)
     return await replied(active, request, streaming=wanted.stream)
 

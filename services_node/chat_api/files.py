@@ -1,7 +1,7 @@
 """`/api/files`: uploading, and getting what runs made. One's own files, and nobody else's.
 
 The bytes are untrusted, whoever sent or made them: a browser is told to take the type as it is, to save the file rather
-than to show it (images that cannot hold scripts aside), and to run nothing in it.
+than to show it (images that cannot hold scripts, and sounds, aside), and to run nothing in it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from starlette.datastructures import UploadFile
 from starlette.responses import FileResponse, Response
 
 from db.records import FileRecord
+from flows.audio import FORMS
 from flows.file_store import NewFile, media_type_of
 from services_node.chat_api.paging import decode_cursor, page
 from services_node.chat_api.parts import owner, parts_of
@@ -26,7 +27,8 @@ router = APIRouter(prefix="/api/files", tags=["files"])
 
 PIECE_BYTES = 256 * 2**10
 MAX_NAME_CHARS = 255
-SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+_HEARD = {form.media_type for form in FORMS.values()}
+SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"}) | _HEARD
 # Types that a browser would run scripts of are told as plain bytes.
 TOLD = SHOWN | {"text/plain", "text/csv", "text/markdown", "application/json", "application/pdf", "application/zip"}
 

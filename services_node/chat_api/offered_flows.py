@@ -23,28 +23,29 @@ from starlette.responses import JSONResponse
 from db.queued import NewQueued, Promise
 from db.runs import BATCH
 from flows.errors import flow_not_begun
+from flows.speech import KIND
 from services_node.chat_api.batches import BatchRequest, prepare_batch
 from services_node.chat_api.beginning import asked_place, begin_at
 from services_node.chat_api.code import asked_code, begin_code
 from services_node.chat_api.code_schemas import CodeRunRequest
 from services_node.chat_api.parts import Parts, parts_of
+from services_node.chat_api.prepared import Prepared
 from services_node.chat_api.schemas import ChatRequest, storable
+from services_node.chat_api.speeches import SpeechFlowRequest, prepare_speech
 from wire.context import current
 from wire.errors import ApiError, NotFound, ValidationFailed
 
 router = APIRouter(prefix="/api/flows", tags=["flows"])
 
-Begin = Callable[[], Awaitable[None]]
-
 
 @dataclass(frozen=True, slots=True)
 class OfferedFlow:
-    """prepare: checks what is asked, and returns what begins the run in hand once it is written."""
+    """prepare: checks what is asked, and makes ready what begins the run in hand once it is written."""
 
     name: str
     description: str
     parameters: type[BaseModel]
-    prepare: Callable[[Parts, Any], Awaitable[Begin]]
+    prepare: Callable[[Parts, Any], Awaitable[Prepared]]
 
     def schema(self) -> dict[str, Any]:
         """Its parameters as JSON Schema. Nobody listens, so nothing is streamed."""
@@ -53,22 +54,22 @@ class OfferedFlow:
         return schema
 
 
-async def prepare_chat(parts: Parts, asked: ChatRequest) -> Begin:
+async def prepare_chat(parts: Parts, asked: ChatRequest) -> Prepared:
     place = await asked_place(parts, asked)
 
     async def begin() -> None:
         begin_at(parts, asked, place, streaming=False, queued=True)
 
-    return begin
+    return Prepared(begin)
 
 
-async def prepare_code(parts: Parts, asked: CodeRunRequest) -> Begin:
+async def prepare_code(parts: Parts, asked: CodeRunRequest) -> Prepared:
     request = await asked_code(parts, asked)
 
     async def begin() -> None:
         begin_code(parts, request, streaming=False, queued=True)
 
-    return begin
+    return Prepared(begin)
 
 
 OFFERED: Mapping[str, OfferedFlow] = {
@@ -91,6 +92,13 @@ OFFERED: Mapping[str, OfferedFlow] = {
             "Pieces of code, one after the other, each in a sandbox of its own; outlives the chat API's restarts.",
             BatchRequest,
             prepare_batch,
+        ),
+        OfferedFlow(
+            KIND,
+            "A text, a message, a run's answer or a document, spoken into a file of the run. Documents and long texts "
+            "outlive the chat API's restarts.",
+            SpeechFlowRequest,
+            prepare_speech,
         ),
     )
 }
@@ -138,11 +146,11 @@ async def start(
         if earlier is not None:
             return await _told(parts, flow, earlier)
     with named(prefix):
-        begin = await flow.prepare(parts, _checked(flow.parameters, given, prefix))
+        prepared = await flow.prepare(parts, _checked(flow.parameters, given, prefix))
     run = NewQueued(
         context.run_id,
         context.principal.name,
-        name,
+        prepared.kind or name,
         context.trace.trace_id,
         parts.stack_id,
         parts.instance_id,
@@ -151,7 +159,7 @@ async def start(
     run_id = await parts.queued.queue(run, promise)
     if run_id == run.id:
         try:
-            await begin()
+            await prepared.begin()
         except BaseException as error:  # too many, a full disk, a client that went: the key must not promise it
             reason = error if isinstance(error, ApiError) else flow_not_begun(name)
             await asyncio.shield(parts.queued.give_up(run_id, reason.code, reason.detail))

@@ -21,10 +21,12 @@ from flows.file_store import FileStore
 from flows.prompting import PromptFolder
 from flows.runner import FlowRunner
 from flows.sandboxes import E2BSandboxes
+from flows.speech import Narrator
 from flows.tools.box import ServedTools
 from services_node.chat_api.summaries import Summaries
 from stack.settings import Settings
 from wire.clients.models import ModelServerClient
+from wire.clients.speech import SpeechClient
 from wire.context import current
 
 
@@ -43,6 +45,8 @@ class Parts:
     sandboxes: E2BSandboxes
     code: CodeTools
     tools: ServedTools
+    speech: SpeechClient
+    narrator: Narrator
     prompts: PromptFolder
     assistance: Assistance
     summaries: Summaries

@@ -9,8 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator
 
-from db.batches import KIND
 from db.records import RunFilter, RunStatus
+from db.runs import BATCHES
 from services_node.chat_api.batches import cancel_batch
 from services_node.chat_api.paging import decode_cursor, page, within
 from services_node.chat_api.parts import Parts, owner, parts_of
@@ -68,7 +68,7 @@ async def cancel(run_id: uuid.UUID, request: Request) -> RunStory:
         active = parts.conductor.cancel(run_id, owner())
     except NotFound:
         found = await parts.runs.get(run_id, owner())
-        if found.kind == KIND:
+        if found.kind in BATCHES:
             await cancel_batch(parts, run_id)
             return await _story(parts, run_id)
         raise Conflict(f"Run {run_id} is {found.status} already.", code="run_not_active", param="run_id") from None

@@ -20,6 +20,7 @@ from pydantic import (
 
 from db.records import ConversationRecord, FileRecord, MessageRecord, RunRecord, RunStatus, StepKind, StepRecord
 from flows.code_told import file_url
+from services_node.chat_api.speak_schemas import Speak, true_or_an_object
 
 MAX_MESSAGES = 200
 MAX_TITLE_CHARS = 200
@@ -77,7 +78,7 @@ class ChatRequest(BaseModel):
 
     `messages` begins a conversation with all of them; with `conversation_id`, they are added to what is there.
     `context` (older clients) goes to the model before `message`, and is not kept. `tools`: false for none, or the names
-    of those that may be used; those with side effects only where they are named.
+    of those that may be used; those with side effects only where they are named. `speak`: the answer is spoken, too.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -90,7 +91,7 @@ class ChatRequest(BaseModel):
     conversation_id: uuid.UUID | None = None
     stream: StrictBool = False
     tools: Annotated[bool | list[str] | None, BeforeValidator(names_of_tools)] = None
-    speak: StrictBool | None = None
+    speak: Annotated[bool | Speak | None, BeforeValidator(true_or_an_object)] = None
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = None
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = None
     max_tokens: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
@@ -190,13 +191,14 @@ class ForkRequest(BaseModel):
 
 
 class RegenerateRequest(BaseModel):
-    """message_id: the answer to make again, which must be the last message. model, tools: as a chat's."""
+    """message_id: the answer to make again, which must be the last message. model, tools, speak: as a chat's."""
 
     model_config = ConfigDict(extra="ignore")
 
     message_id: uuid.UUID | None = None
     model: Annotated[str, Field(strict=True, max_length=200)] | None = None
     tools: Annotated[bool | list[str] | None, BeforeValidator(names_of_tools)] = None
+    speak: Annotated[bool | Speak | None, BeforeValidator(true_or_an_object)] = None
     stream: StrictBool = False
 
 
@@ -324,11 +326,26 @@ class FilePage(BaseModel):
     next_cursor: str | None
 
 
+class Progress(BaseModel):
+    """Parts that are done, of so many."""
+
+    done: int
+    of: int
+
+    @classmethod
+    def among(cls, steps: Sequence[StepRecord]) -> Progress | None:
+        """Of a run that goes part by part; None of any other."""
+        told = [step.detail for step in steps if step.detail is not None and "part" in step.detail]
+        return cls(done=told[-1]["part"], of=told[-1]["of"]) if told else None
+
+
 class RunStory(RunOut):
-    """A run, whole. files: what it made and kept. children: runs that it asked for. messages: what it wrote in its
-    conversation, while that is there: the question, and the answer with the tools used.
+    """A run, whole. progress: of a document that is spoken. files: what it made and kept. children: runs that it asked
+    for. messages: what it wrote in its conversation, while that is there: the question, and the answer with the tools
+    used.
     """
 
+    progress: Progress | None
     steps: list[StepOut]
     files: list[FileOut]
     children: list[RunOut]
@@ -345,6 +362,7 @@ class RunStory(RunOut):
     ) -> RunStory:
         return cls(
             **RunOut.fields_of(run),
+            progress=Progress.among(steps),
             steps=[StepOut.model_validate(step) for step in steps],
             files=[FileOut.of(file) for file in files],
             children=[RunOut.of(child) for child in children],

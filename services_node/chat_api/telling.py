@@ -7,6 +7,7 @@ top-level `error`, `detail` or `message`: older clients take those for a failure
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,8 +17,9 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from db.records import ToolCallRecord
+from flows.code_told import file_url
 from flows.conduct import ActiveRun, Ended
-from flows.turn import Started, Token, ToolCalled, ToolReturned, Transcript, TurnEvent
+from flows.turn import Spoken, SpokenAnswer, Started, Token, ToolCalled, ToolReturned, Transcript, TurnEvent
 from wire.errors import ApiError
 from wire.sse import HEADERS, MEDIA_TYPE, encode
 
@@ -55,7 +57,24 @@ def reply(active: ActiveTurn, ended: TurnEnded) -> dict[str, Any]:
         "conversation_id": str(active.run.conversation_id),
         "run_id": str(active.run.id),
         "tool_calls": [tool_call(record) for record in said.tool_calls],
+        **(speech(said.speech) if said.speech is not None else {}),
     }
+
+
+def speech(answer: SpokenAnswer) -> dict[str, Any]:
+    """How the answer was spoken. `code` and `reason` say why it was not; an older client takes no such answer for a
+    failed one.
+    """
+    known: dict[str, Any] = {"status": answer.status, "format": answer.format, "cut": answer.cut}
+    if answer.said is not None:
+        known |= {"engine": answer.said.engine, "voice": answer.said.voice}
+    if answer.file is not None:
+        file = answer.file
+        known |= {"file_id": str(file.id), "media_type": file.media_type, "size_bytes": file.size_bytes}
+        known |= {"duration_seconds": answer.seconds}
+    if answer.error is not None:
+        known |= {"code": answer.error.code, "reason": answer.error.detail}
+    return {"audio_url": file_url(answer.file) if answer.file is not None else None, "audio": known}
 
 
 def tool_call(record: ToolCallRecord) -> dict[str, Any]:
@@ -79,6 +98,9 @@ def event(active: ActiveTurn, happened: TurnEvent | TurnEnded) -> dict[str, Any]
     match happened:
         case Token(text):
             return {"type": "token", "content": text, "done": False}
+        case Spoken(audio, form, sequence, text):
+            heard = {"audio": base64.b64encode(audio).decode(), "format": form, "sequence": sequence, "text": text}
+            return {"type": "audio", "content": "", "done": False, **heard}
         case Started(model, route):
             return {"type": "start", "content": "", "done": False, "model": model, "route": route, **ids}
         case ToolCalled(call):

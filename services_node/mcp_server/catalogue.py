@@ -13,6 +13,7 @@ from services_node.mcp_server.tools import (
     run_python,
     runs,
     search_conversations,
+    speak,
 )
 
 MODULES: tuple[Registry, ...] = tuple(
@@ -25,6 +26,7 @@ MODULES: tuple[Registry, ...] = tuple(
         search_conversations,
         runs,
         list_models,
+        speak,
         assistant,
         contexts,
         prompts,

@@ -17,6 +17,7 @@ from stack.settings import Settings
 from stack.topology import Topology, load_topology
 from wire.border import keys_needed
 from wire.clients.assistant import AssistantClient
+from wire.clients.speech import SpeechClient
 
 DOCUMENTS = Path(__file__).resolve().parent / "documents"
 
@@ -31,6 +32,7 @@ class Parts:
     settings: Settings
     topology: Topology
     assistant: AssistantClient
+    speech: SpeechClient
     fetcher: Fetcher
     reading: asyncio.Semaphore
     contexts: ContextLibrary
@@ -38,18 +40,25 @@ class Parts:
     async def close(self) -> None:
         """Ends every client. Called once, when the service stops."""
         await self.assistant.close()
+        await self.speech.close()
 
 
 def make_parts(settings: Settings, secrets: Secrets | None) -> Parts:
     """secrets: None where no keys were made (tests on loopback)."""
     topology = load_topology(settings)
-    key = secrets.services_key.get_secret_value() if secrets and keys_needed(settings, "chat-api") else None
+
+    def key(service: str) -> str | None:
+        return secrets.services_key.get_secret_value() if secrets and keys_needed(settings, service) else None
+
     zone = _zone(settings)
     return Parts(
         settings,
         topology,
         # longer than code may take: its stream is silent meanwhile but for comments
-        AssistantClient(topology.url("chat-api"), key=key, read_seconds=settings.code_max_timeout_seconds + 60),
+        AssistantClient(
+            topology.url("chat-api"), key=key("chat-api"), read_seconds=settings.code_max_timeout_seconds + 60
+        ),
+        SpeechClient(topology.url("tts-server"), key=key("tts-server"), read_seconds=settings.speech_read_seconds),
         Fetcher(
             FetchLimits(
                 most_bytes=settings.fetch_max_bytes,

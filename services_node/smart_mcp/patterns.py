@@ -231,3 +231,15 @@ models_ask = any_of(
     r"\blist (?:the |all )*models\b", _MODEL_ID,
 )  # fmt: skip
 other_models = any_of(r"\bmodelo de (?:negocio|lenguaje|vida)\b", r"\b(?:business|fashion|role|language) model\b")
+
+# --- a voice ---
+_SOUND = r"(?:audio|voz|nota de voz|mensaje de voz|speech|voice (?:note|message|clip)|spoken audio)"
+_MADE = r"(?:gener|cre|haz|hacer|grab|produc|prepar)\w*"
+_MAKE = r"(?:make|create|generate|record|produce|give me)"
+aloud = any_of(
+    r"\ben (?:voz alta|alto)\b", r"\b(?:aloud|out loud)\b", r"\bread (?:it|this|that|the following)\b.{0,60}\bto me\b",
+    rf"\b{_MADE}\b.{{0,30}}\b(?:un|una|el|la) {_SOUND}\b.{{0,30}}\b(?:con|de|que|diga|donde)\b",
+    rf"\b{_MAKE}\b.{{0,20}}\b(?:an?|the) {_SOUND}\b.{{0,30}}\b(?:of|saying|that says|from|with)\b",
+    rf"\b(?:convi\w+|pas(?:a|ame|alo|ar)|turn|convert)\b.{{0,80}}\b(?:a|en|into|to) (?:una? |an? )?{_SOUND}\b",
+    r"\b(?:text to speech|texto a voz|tts)\b.{0,20}[:«\"]",
+)  # fmt: skip

@@ -44,6 +44,7 @@ SERVES: Mapping[Want, Callable[[Descriptor], bool]] = {
     "run": lambda tool: "run_id" in tool.parameters and not _flow(tool),
     "flow_start": lambda tool: "flow" in tool.parameters,
     "flow_state": lambda tool: "run_id" in tool.parameters and _flow(tool),
+    "speech": lambda tool: {"text", "voice"} <= tool.parameters,
     "models": lambda tool: not tool.parameters and stem("models") in tool.name_stems,
 }
 

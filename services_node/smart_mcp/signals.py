@@ -1,5 +1,5 @@
 """What a question shows that it needs: arithmetic, code to run, the clock, a page, what was said before, this
-installation's runs, flows and models. Which tools serve a want is told by `selection`; no tool is named here.
+installation's runs, flows and models, a voice. Which tools serve a want is told by `selection`; no tool is named here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal
 from services_node.smart_mcp import patterns as p
 from services_node.smart_mcp.question import Question
 
-Want = Literal["arithmetic", "code", "clock", "page", "past", "run", "flow_start", "flow_state", "models"]
+Want = Literal["arithmetic", "code", "clock", "page", "past", "run", "flow_start", "flow_state", "models", "speech"]
 
 SURE = 1.0  # enough alone
 LIKELY = 0.6  # with some word of the tool's own
@@ -31,6 +31,7 @@ def signals(q: Question) -> Mapping[Want, float]:
         "flow_start": start,
         "flow_state": state,
         "models": _models(q),
+        "speech": _speech(q),
     }
     return {want: weight for want, weight in weights.items() if weight > 0}
 
@@ -134,3 +135,9 @@ def _models(q: Question) -> float:
         return 0.0
     found = any(p.models_noun(part) and p.models_ask(part) and not p.other_models(part) for part in q.sentences)
     return SURE if found else 0.0
+
+
+def _speech(q: Question) -> float:
+    if not any(p.aloud(part) for part in q.sentences):
+        return 0.0
+    return LIKELY if q.about else SURE

@@ -66,6 +66,10 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("arguments", nargs=argparse.REMAINDER)
     run.set_defaults(run=product.run)
 
+    say = commands.add_parser("say", help="speak a text: play it, or write it to a file", add_help=False)
+    say.add_argument("arguments", nargs=argparse.REMAINDER)
+    say.set_defaults(run=product.say)
+
     models = commands.add_parser("models", help="plan what fits in memory, fetch weights", add_help=False)
     models.add_argument("arguments", nargs=argparse.REMAINDER)
     models.set_defaults(run=product.models)
@@ -90,11 +94,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _parsed(arguments: list[str]) -> argparse.Namespace:
-    """`chat`, `code`, `run`, `models`, `routes`, `bench` hand on what follows their name; argparse takes the rest."""
+    """`chat`, `code`, `run`, `say`, `models`, `routes`, `bench` hand on what follows them; argparse takes the rest."""
     handed_on = {
         "chat": product.chat,
         "code": product.code,
         "run": product.run,
+        "say": product.say,
         "models": product.models,
         "routes": product.routes,
         "bench": tests.bench,

@@ -1,4 +1,4 @@
-"""env, chat, code, run, models, routes, doctor."""
+"""env, chat, code, run, say, models, routes, doctor."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ def code(given: argparse.Namespace) -> int:
 
 def run(given: argparse.Namespace) -> int:
     return _over_http("wire.terminal_run", given.arguments)
+
+
+def say(given: argparse.Namespace) -> int:
+    return _over_http("wire.terminal_say", given.arguments)
 
 
 def _over_http(module: str, arguments: Sequence[str]) -> int:

@@ -32,10 +32,11 @@ def postgres() -> Iterator[Installation]:  # noqa: F821
 
 @pytest.fixture(scope="session")
 def stack(postgres: Installation) -> Installation:  # noqa: F821
-    """The same with Prefect, a fake model server, fake sandboxes and the chat API."""
+    """The same with Prefect, a fake model server, fake sandboxes, a fake TTS server and the chat API."""
     postgres.start("prefect-server")
     postgres.start("model-server")
     postgres.start("sandbox-gateway")
+    postgres.start("tts-server")
     postgres.start_chat()
     postgres.wait_for_prefect()
     postgres.wait_for_flows()

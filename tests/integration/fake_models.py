@@ -3,7 +3,8 @@
 In the last message: `tokens=N`, `every=SECONDS` (between tokens), `wait=SECONDS` (before the headers),
 `first=SECONDS` (before the first token), `die=N` (the connection breaks after N tokens), `error=N` (an error event
 after N tokens), `status=CODE`, `die_once=WORD` (the first call with this word breaks before its first token),
-`finish=REASON`, `gate=WORD` (after its tokens it waits for `POST /watch/gate/WORD`).
+`says=(TEXT)` (instead of so many tokens), `finish=REASON`, `gate=WORD` (after its tokens it waits for
+`POST /watch/gate/WORD`).
 
 Where the request has tools, it makes calls after its tokens: `call=NAME{"its": "arguments"}` (again and again), or
 `calls=[{"name": …, "arguments": …}, …]`, whose arguments are sent as they are where they are a string. `always=[…]` in
@@ -111,7 +112,9 @@ async def stream(
             died.add(word[1])
             raise ConnectionError
         await asyncio.sleep(asked(text, "first", 0))
-        for index, piece in enumerate(pieces or [f"t{index} " for index in range(count)]):
+        says = re.search(r"says=\(([^)]*)\)", text)
+        words = [f"{word} " for word in says[1].split()] if says else [f"t{index} " for index in range(count)]
+        for index, piece in enumerate(pieces or words):
             if index == die:
                 raise ConnectionError
             if index == error:

@@ -25,9 +25,9 @@ PORTS = {
     "model-server": 8082,
     "sandbox-gateway": 8086,
     "chat-api": 5000,
+    "tts-server": 5002,
     "mcp-server": 5003,
     "smart-mcp": 5010,
-    "tts-server": 5002,
     "flow-worker": 4201,
 }
 COMMANDS = {
@@ -36,13 +36,13 @@ COMMANDS = {
     "model-server": [str(REPOSITORY / "tests" / "integration" / "fake_models.py")],
     "sandbox-gateway": [str(REPOSITORY / "tests" / "integration" / "fake_sandboxes.py")],
     "chat-api": ["-m", "services_node.chat_api"],
+    "tts-server": [str(REPOSITORY / "tests" / "integration" / "fake_tts.py")],
     "mcp-server": ["-m", "services_node.mcp_server"],
     "smart-mcp": ["-m", "services_node.smart_mcp"],
-    "tts-server": ["-m", "services_node.tts_server"],
     "flow-worker": ["-m", "flows.worker"],
 }
 
-FAKES = ("model-server", "sandbox-gateway")  # programs of the tests, which are told their port
+FAKES = ("model-server", "sandbox-gateway", "tts-server")  # programs of the tests, which are told their port
 
 T = TypeVar("T")
 
@@ -182,12 +182,12 @@ class Installation:
     def close(self) -> None:
         for service in (
             "flow-worker",
-            "tts-server",
             "smart-mcp",
             "mcp-server",
             "chat-api",
             "prefect-server",
             "sandbox-gateway",
+            "tts-server",
             "model-server",
             "postgres",
         ):

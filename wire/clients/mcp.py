@@ -42,7 +42,7 @@ class ToolResult:
     @property
     def text(self) -> str:
         """What a model reads of it: its texts, and a word for anything else."""
-        return "\n".join(_told(block) for block in self.content)
+        return "\n".join(block_told(block) for block in self.content)
 
 
 class McpClient(ServiceClient):
@@ -177,7 +177,8 @@ async def _bounded(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _told(block: Mapping[str, Any]) -> str:
+def block_told(block: Mapping[str, Any]) -> str:
+    """A content block as a model reads it."""
     match block.get("type"):
         case "text":
             return str(block.get("text") or "")

@@ -132,7 +132,8 @@ def test_one_run_id_and_one_trace_from_the_first_hop_to_the_last(api: httpx.Clie
         ({"message": "hola", "model": "nobody"}, 404, "model"),
         ({"message": "hola", "tools": "all"}, 422, "tools"),
         ({"message": "hola", "tools": [{"type": "function"}]}, 422, "tools"),
-        ({"message": "hola", "speak": True}, 422, "speak"),
+        ({"message": "hola", "speak": "yes"}, 422, "speak"),
+        ({"message": "hola", "speak": {"speed": 9}}, 422, "speak.speed"),
     ],
 )
 @pytest.mark.parametrize("path", ["/api/chat", "/api/chat/stream"])

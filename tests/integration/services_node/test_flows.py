@@ -46,7 +46,9 @@ def open_streams(stack: Installation) -> int:
 
 def test_flows_are_listed_with_what_they_are_told(api: httpx.Client) -> None:
     listed = {one["name"]: one for one in api.get("/api/flows").json()["flows"]}
-    assert set(listed) == {"chat", "code", "code-batch"} and all(one["description"] for one in listed.values())
+    assert set(listed) == {"chat", "code", "code-batch", "speech"} and all(
+        one["description"] for one in listed.values()
+    )
     for name, field in (("chat", "message"), ("code", "code"), ("code-batch", "jobs")):
         schema = listed[name]["parameters_schema"]
         assert schema["type"] == "object" and field in schema["properties"] and "stream" not in schema["properties"]

@@ -7,17 +7,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from db.records import MessageRecord
 from flows.turn import ChatMessage
+from flows.voice import VoiceWish
 from services_node.chat_api.asking import (
     alternating,
-    check_available,
     earlier_messages,
     new_messages,
     prompt,
     title,
     tools_wanted,
+    voice_wish,
 )
 from services_node.chat_api.schemas import ChatRequest
 from wire.errors import ValidationFailed
@@ -66,16 +68,27 @@ def test_the_field_at_fault_within_messages_is_named() -> None:
     assert error.value.param == "messages.1.content"
 
 
-@pytest.mark.parametrize(("wish", "name"), [({"speak": True}, "speak")])
-def test_what_the_stack_cannot_do_is_refused_rather_than_left_out(wish: dict[str, Any], name: str) -> None:
-    with pytest.raises(ValidationFailed) as error:
-        check_available(ChatRequest(message="hola", **wish))
-    assert error.value.param == name and error.value.code == "not_available"
+def test_what_is_wished_of_the_voice() -> None:
+    assert voice_wish(ChatRequest(message="hola")) is None
+    assert voice_wish(ChatRequest(message="hola", speak=False)) is None
+    assert voice_wish(ChatRequest(message="hola", speak=True)) == VoiceWish()
+    asked = ChatRequest.model_validate({"message": "hola", "speak": {"voice": "ef_dora", "format": "wav", "speed": 1}})
+    assert voice_wish(asked) == VoiceWish("ef_dora", "wav", None, 1.0, None)
 
 
-def test_what_is_not_wanted_is_no_wish() -> None:
-    check_available(ChatRequest(message="hola", tools=False, speak=False))
-    check_available(ChatRequest(message="hola", tools=[]))
+@pytest.mark.parametrize(
+    ("speak", "place"),
+    [
+        ("yes", ("speak",)),
+        (1, ("speak",)),
+        ({"speed": 9}, ("speak", "speed")),
+        ({"format": "midi"}, ("speak", "format")),
+    ],
+)
+def test_a_wish_that_cannot_be_is_refused_by_its_field(speak: Any, place: tuple[str, ...]) -> None:
+    with pytest.raises(ValidationError) as error:
+        ChatRequest.model_validate({"message": "hola", "speak": speak})
+    assert [fault["loc"] for fault in error.value.errors()] == [place]
 
 
 def test_the_newest_messages_within_both_limits_are_kept() -> None:

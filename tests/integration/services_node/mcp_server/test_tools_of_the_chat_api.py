@@ -58,7 +58,7 @@ async def test_every_tool_of_the_product_is_offered_with_what_is_promised_of_it(
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
     assert set(tools) == {
         "run_python", "calculate", "current_datetime", "search_conversations", "get_run", "list_models", "start_flow",
-        "flow_status", "fetch_url",
+        "flow_status", "fetch_url", "speak",
     }  # fmt: skip
     changing = {name for name, tool in tools.items() if not tool.annotations.read_only_hint}
     assert changing == {"run_python", "start_flow"}

@@ -13,7 +13,7 @@ from services_node.mcp_server.protocol import descriptor
 from services_node.smart_mcp.descriptors import Descriptor
 from services_node.smart_mcp.selection import HEAD_CHARS, TAIL_CHARS, Index
 
-NINE_TOOLS = tools()
+OUR_TOOLS = tools()
 TEXT = {"type": "string"}
 
 
@@ -25,7 +25,7 @@ def described(
             "_meta": {"capibara6/keywords": {"es": list(es), "en": list(en)}}}  # fmt: skip
 
 
-INDEX = Index([Descriptor.of(tool) for tool in NINE_TOOLS])
+INDEX = Index([Descriptor.of(tool) for tool in OUR_TOOLS])
 
 
 def offered(query: str, index: Index = INDEX, **more: Any) -> list[str]:
@@ -51,7 +51,7 @@ def test_the_tools_they_are_asked_over_are_those_of_the_mcp_server() -> None:
         descriptor(tool).model_dump(mode="json", by_alias=True, exclude_none=True)
         for _, tool in sorted(product_registry().tools.items())
     ]
-    assert [told(wire) for wire in served] == [told(wire) for wire in NINE_TOOLS]
+    assert [told(wire) for wire in served] == [told(wire) for wire in OUR_TOOLS]
 
 
 def test_both_halves_are_large_and_in_both_languages() -> None:
@@ -59,7 +59,7 @@ def test_both_halves_are_large_and_in_both_languages() -> None:
         questions = read(half)
         assert len(questions) >= 150
         assert {question.language for question in questions} == {"es", "en"}
-        assert {name for question in questions for name in question.needs} == {tool["name"] for tool in NINE_TOOLS}
+        assert {name for question in questions for name in question.needs} == {tool["name"] for tool in OUR_TOOLS}
     assert not {q.query for q in read("development")} & {q.query for q in read("held_out")}
 
 

@@ -1,0 +1,207 @@
+"""The Prefect flow `speech-batch`: a document spoken part by part, each part a task with retries.
+
+It runs in a process that the flow worker starts for it, so it makes what it works with itself. What it was asked stands
+in a file of its run (`speech.json`): Prefect is given the run's id alone. How far it is stands in Prefect (a progress
+artifact) and in the run's steps, each written when it has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from prefect import flow, task
+from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Cancelled, Completed, Failed
+
+from db.batches import Batches, Begun
+from db.engine import Database
+from db.errors import DatabaseUnavailable
+from db.files import Files
+from db.records import OwnedRun, RunStatus
+from db.runs import SPEECH_BATCH
+from db.turns import Turns
+from db.urls import database_url
+from flows.errors import speech_failed
+from flows.file_store import FileStore
+from flows.speech import Narrator, RunPart, SpeechAccount, SpeechLimits, SpeechRequest, SpokenPart
+from flows.speech_asked import ASKED, Asked, read_asked
+from flows.steps import Effect, limited
+from flows.voice import worth_trying_again
+from flows.work import Span, finished_run
+from stack.secrets import Secrets, load_secrets
+from stack.settings import Settings, get_settings
+from stack.topology import load_topology
+from wire import telemetry
+from wire.border import keys_needed
+from wire.clients.speech import SpeechClient
+from wire.context import RequestContext, enter
+from wire.errors import ApiError, InternalError
+from wire.principals import Principal
+from wire.trace import TraceContext
+
+log = logging.getLogger("flows.speech_batch")
+
+SERVICE = "flow-worker"  # whose process this is
+RETRY_SECONDS = 5.0  # a TTS server that restarts is back by then
+
+
+class RunClosed(Exception):
+    """Somebody ended the run in our rows (a cancellation) while it went on."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far it is, as Prefect shows it. Prefect being away costs the speaking nothing."""
+
+    run_id: uuid.UUID
+    artifact: uuid.UUID | None = None
+
+    async def tell(self, account: SpeechAccount) -> None:
+        percent = 100 * account.done / max(1, account.of)
+        words = f"{account.done} of {account.of} parts, {account.seconds:.0f} s of audio"
+        with suppress(Exception):
+            if self.artifact is None:
+                self.artifact = await acreate_progress_artifact(percent, f"speech-{self.run_id}", words)
+            else:
+                await aupdate_progress_artifact(self.artifact, percent, words)
+
+
+class SpeechBatch:
+    """One document at work."""
+
+    def __init__(self, settings: Settings, secrets: Secrets) -> None:
+        self._settings = settings
+        self.database = Database(database_url(settings, secrets))
+        self.rows, self._turns = Batches(self.database), Turns(self.database)
+        self._file_rows = Files(self.database)
+        files = FileStore(settings.home, self._file_rows, owner_bytes=settings.owner_files_bytes)
+        key = secrets.services_key.get_secret_value() if keys_needed(settings, "tts-server") else None
+        url = load_topology(settings).url("tts-server")
+        self.speaker = SpeechClient(url, key=key, read_seconds=settings.speech_read_seconds)
+        self.limits = SpeechLimits.of(settings)
+        self.files = files
+        self.narrator = Narrator(self.speaker, files, self.limits)
+
+    async def asked(self, begun: Begun) -> Asked:
+        for file in await self._file_rows.of_run(begun.id, begun.owner):
+            if file.name == ASKED:
+                _, path = await self.files.find(file.id, begun.owner)
+                return read_asked(await asyncio.to_thread(path.read_bytes))
+        raise speech_failed("what was asked is not there any more.")
+
+    async def note(self, begun: Begun, account: SpeechAccount) -> None:
+        """Writes the newest step. Raises RunClosed when the run is not wanted any more; a database that is away says
+        nothing against it, and gets the step at the end."""
+        try:
+            open_ = await self.rows.note_step(begun.id, begun.owner, account.steps[-1], position=len(account.steps))
+        except DatabaseUnavailable:
+            return
+        if not open_:
+            raise RunClosed
+
+    async def finish(self, begun: Begun, account: SpeechAccount, error: ApiError | None) -> None:
+        """Closes the run's row, unless somebody did."""
+        status: RunStatus = "failed" if error else "completed"
+        span = Span(datetime.now(UTC), account.elapsed_ms())
+        await self._turns.finish(finished_run(OwnedRun(begun.id, begun.owner, None), account, status, error, span))
+
+    async def close(self) -> None:
+        await self.speaker.close()
+        await self.database.close()
+
+
+@flow(name=SPEECH_BATCH, persist_result=False, validate_parameters=False, log_prints=False, retries=0)
+async def speech_batch(run_id: str) -> State[None]:
+    """Speaks a document. It fails when a part cannot be spoken; then, and when it is cancelled, no audio is kept."""
+    settings = get_settings()
+    telemetry.start(SERVICE)
+    batch = SpeechBatch(settings, load_secrets(settings))
+    try:
+        of_prefect = uuid.UUID(flow_run.id) if flow_run.id else None
+        begun = await batch.rows.begin(uuid.UUID(run_id), of_prefect)
+        if begun is None:
+            return Cancelled(message="It was not waiting any more.")
+        return await _traced(batch, begun)
+    finally:
+        await batch.close()
+        if telemetry.on():
+            await asyncio.to_thread(telemetry.stop)
+
+
+async def _traced(batch: SpeechBatch, begun: Begun) -> State[None]:
+    """With a span of its own for its parts' calls to be part of."""
+    trace = TraceContext(begun.trace_id, TraceContext.new().span_id)
+    context, began_ns = RequestContext(begun.id, trace, Principal(begun.owner)), time.time_ns()
+    enter(context)
+    error: str | None = "exception"
+    try:
+        state = await _run(batch, begun, context)
+        error = None if state.is_completed() else state.type.value.lower()
+        return state
+    finally:
+        run_id = {"capibara6.run_id": str(begun.id)}
+        telemetry.record(
+            SPEECH_BATCH, trace, parent=None, kind="internal", began_ns=began_ns, attributes=run_id, error=error
+        )
+
+
+async def _run(batch: SpeechBatch, begun: Begun, context: RequestContext) -> State[None]:
+    account, progress = SpeechAccount(), Progress(begun.id)
+
+    async def told() -> None:
+        await batch.note(begun, account)
+        await progress.tell(account)
+
+    failure: ApiError | None = None
+    try:
+        asked = await batch.asked(begun)
+        request = SpeechRequest(
+            context, begun.owner, asked.text, asked.wish, asked.name, asked.captions, asked.conversation_id
+        )
+        await batch.narrator.narrate(request, account, _as_task(batch.limits), told)
+    except RunClosed:
+        return Cancelled(message=f"The run was closed after {account.done} of {account.of} parts.")
+    except ApiError as error:
+        failure = error
+    except Exception:
+        log.exception("a document could not be spoken", extra={"run": str(begun.id)})
+        failure = InternalError("The document could not be spoken; the run id finds it in the logs.")
+    await batch.finish(begun, account, failure)
+    if failure is not None:
+        return Failed(message=f"{failure.code}: {failure.detail}")
+    return Completed(message=f"{account.of} parts, {account.seconds:.0f} s of audio.")
+
+
+def _as_task(limits: SpeechLimits) -> RunPart:
+    """Each part as a task of the flow run, tried again where that may help."""
+
+    async def run(name: str, effect: Effect[SpokenPart]) -> SpokenPart:
+        failed: list[BaseException] = []
+
+        @task(
+            name=name,
+            persist_result=False,
+            cache_policy=NO_CACHE,
+            retries=limits.part_retries,
+            retry_delay_seconds=RETRY_SECONDS,
+            retry_condition_fn=lambda _task, _run, _state: worth_trying_again(failed[-1]),
+        )
+        async def part() -> SpokenPart:
+            try:
+                return await limited(name, effect, limits.part_seconds)()
+            except Exception as error:
+                failed.append(error)
+                raise
+
+        return await part()
+
+    return run
