@@ -26,7 +26,7 @@ ENGINES: dict[str, Known] = {
     for known in (
         Known("kokoro", "services", speeds=(0.5, 2.0), always=True),
         Known("piper", "services"),
-        Known("kyutai", "tts-kyutai"),
+        Known("kyutai", "tts-kyutai", speeds=(1.0, 1.0)),
         Known("coqui", "tts-coqui"),
     )
 }
