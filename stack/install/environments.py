@@ -46,8 +46,8 @@ ENVIRONMENTS: dict[str, Environment] = {
     "dev": Environment("dev", "ruff, mypy, import-linter", 350 * 2**20),
     "bench": Environment("bench", "LiteLLM's proxy, to be measured against", 700 * 2**20),
     "bench-speech": Environment("bench-speech", "a speech recogniser, to listen with", 700 * 2**20),
-    "tts-kyutai": Environment("tts-kyutai", "torch, Kyutai's Pocket TTS", 900 * 2**20),
-    "tts-coqui": Environment("tts-coqui", "torch, Coqui TTS", 1800 * 2**20),
+    "tts-kyutai": Environment("tts-kyutai", "torch, Kyutai's Pocket TTS", 1000 * 2**20),
+    "tts-coqui": Environment("tts-coqui", "torch, Coqui TTS", 2000 * 2**20),
 }
 
 
@@ -138,10 +138,11 @@ def _install_one(settings: Settings, environment: Environment) -> None:
                 _uv(settings, name, "venv", "--allow-existing", "--python", sys.executable, str(directory))
             if name in WITH_TORCH and not (name == "models" and settings.gpu):
                 _install_cpu_torch(settings, name)
-            index = _uv_index_options()
-            _uv(
-                settings, name, "pip", "install", *index, "--no-deps", "--no-build", "--require-hashes", "-r", str(lock)
-            )
+            options = _uv_index_options()
+            if name in SPEECH_ENGINES.values():  # these start when somebody waits for them, and write no bytecode then
+                options.append("--compile-bytecode")
+            exact = ("--no-deps", "--no-build", "--require-hashes", "-r", str(lock))
+            _uv(settings, name, "pip", "install", *options, *exact)
             if name == "tts-coqui":
                 _make_torchaudio_loadable(settings, name)
         mark_complete(directory, wanted)

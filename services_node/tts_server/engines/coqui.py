@@ -9,6 +9,7 @@ folder is loaded.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import sys
@@ -127,6 +128,7 @@ def _at_rate(pieces: Iterator[NDArray[np.float32]], rate: int, wanted: int) -> I
 
 def _import_package(setup: Setup) -> None:
     setup.cache.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("TTS").setLevel(logging.ERROR)  # its warnings quote the text that is spoken
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "TTS_HOME": str(setup.cache)}
     os.environ |= {"NUMBA_CACHE_DIR": str(setup.cache / "numba"), "MPLCONFIGDIR": str(setup.cache / "matplotlib")}
     _stand_in_for_training()

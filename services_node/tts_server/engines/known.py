@@ -24,7 +24,7 @@ ENGINES: dict[str, Known] = {
     for known in (
         Known("kokoro", "services", f"{_HERE}.kokoro", speeds=(0.5, 2.0), always=True),
         Known("piper", "services", f"{_HERE}.piper"),
-        Known("kyutai", "tts-kyutai", f"{_HERE}.kyutai"),
+        Known("kyutai", "tts-kyutai", f"{_HERE}.kyutai", speeds=(1.0, 1.0)),
         Known("coqui", "tts-coqui", f"{_HERE}.coqui"),
     )
 }

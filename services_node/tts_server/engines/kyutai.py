@@ -8,6 +8,7 @@ that folder itself, or hold several. Nothing is fetched: `hf://` addresses in a 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -192,6 +193,7 @@ class _Model:
 
 def _import_package(setup: Setup) -> None:
     setup.cache.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("pocket_tts").setLevel(logging.ERROR)  # its warnings quote the text that is spoken
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     try:
