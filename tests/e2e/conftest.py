@@ -22,6 +22,7 @@ ORDER = (
     "test_smoke.py",
     "test_assistant.py",
     "test_assistant_cancel.py",
+    "test_speech.py",
     "test_code.py",
     "test_other_users.py",
     "test_trouble.py",
