@@ -180,7 +180,7 @@ def seconds_of(format_: str, size: int, path: Path | None) -> float | None:
         return None
     try:
         with av.open(str(path)) as container:
-            return sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0))
+            return float(sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0)))
     except av.FFmpegError:
         return None
 
