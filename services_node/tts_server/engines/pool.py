@@ -19,6 +19,7 @@ class _Piece:
     deadline: float
     number: int
     latest: float
+    alone: bool
     future: Future[Any]
     work: Callable[[], Any]
 
@@ -36,15 +37,19 @@ class Pool:
         self._numbers = itertools.count()
         self._changed = threading.Condition()
         self._urgent = 0
+        self._alone = False
         self._closed = False
         for number in range(threads):
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
 
-    def submit(self, deadline: float, work: Callable[[], T], *, latest: float = float("-inf")) -> Future[T]:
-        """latest: when it has to begin to be done in time; until then it gives way to the urgent."""
+    def submit(
+        self, deadline: float, work: Callable[[], T], *, latest: float = float("-inf"), alone: bool = False
+    ) -> Future[T]:
+        """latest: when it has to begin to be done in time; until then it gives way to the urgent. alone: it uses all
+        cores, and no other such piece is done beside it."""
         future: Future[T] = Future()
         with self._changed:
-            self._waiting.append(_Piece(deadline, next(self._numbers), latest, future, work))
+            self._waiting.append(_Piece(deadline, next(self._numbers), latest, alone, future, work))
             self._changed.notify()
         return future
 
@@ -74,20 +79,34 @@ class Pool:
         with self._changed:
             while not self._closed:
                 now = time.monotonic()
-                ready = [one for one in self._waiting if not self._urgent or one.latest <= now]
+                ready = [
+                    one
+                    for one in self._waiting
+                    if (not self._urgent or one.latest <= now) and not (one.alone and self._alone)
+                ]
                 if ready:
                     piece = min(ready, key=lambda one: (one.deadline, one.number))
                     self._waiting.remove(piece)
+                    self._alone = self._alone or piece.alone
                     return piece
-                soonest = min((one.latest for one in self._waiting), default=None)
-                self._changed.wait(None if soonest is None or soonest == float("inf") else soonest - now)
+                soonest = min((one.latest for one in self._waiting if one.latest > now), default=float("inf"))
+                self._changed.wait(None if soonest == float("inf") else soonest - now)
             return None
 
     def _work(self) -> None:
         while piece := self._next():
             if not piece.future.set_running_or_notify_cancel():
+                self._done(piece)
                 continue
             try:
                 piece.future.set_result(piece.work())
             except BaseException as error:  # whoever waits for it is told
                 piece.future.set_exception(error)
+            finally:
+                self._done(piece)
+
+    def _done(self, piece: _Piece) -> None:
+        if piece.alone:
+            with self._changed:
+                self._alone = False
+                self._changed.notify_all()

@@ -159,6 +159,7 @@ class Kokoro:
             work = self._pool.submit(
                 saying.due,
                 lambda one=window: self._model.sound(outline, one, saying.statistics, saying.halt),  # type: ignore[misc]
+                alone=True,
             )
             yield saying.chunk(window, work.result(), layout, words)
 

@@ -56,6 +56,28 @@ def test_what_can_wait_gives_way_to_the_urgent_until_its_time_has_come() -> None
     pool.close()
 
 
+def test_of_those_that_use_all_cores_one_is_done_at_a_time() -> None:
+    pool, at_once, most = Pool(2, "t"), 0, 0
+    counted = threading.Lock()
+
+    def work() -> None:
+        nonlocal at_once, most
+        with counted:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.01)  # long enough to be seen beside another
+        with counted:
+            at_once -= 1
+
+    dropped = pool.submit(9, work, alone=True)
+    dropped.cancel()
+    for one in [pool.submit(place, work, alone=True) for place in range(6)]:
+        one.result(10)
+    assert most == 1
+    assert pool.submit(10, lambda: "after", alone=True).result(10) == "after"
+    pool.close()
+
+
 def test_an_error_is_told_to_whoever_waits_and_the_thread_goes_on() -> None:
     pool = Pool(1, "t")
 
