@@ -6,6 +6,7 @@ Samples are PCM as the TTS server gives it: signed 16-bit little-endian, mono, `
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -72,8 +73,8 @@ class Pieces:
 
 
 class Encoder:
-    """One continuous encoding of samples into `into`. Not for two threads at once; it keeps one busy, so give it one
-    that nobody waits on."""
+    """One continuous encoding of samples into `into`. It keeps a thread busy, so give it one that
+    nobody waits on; who is cancelled meanwhile leaves it at work, and the next call waits for that."""
 
     def __init__(self, format_: AudioFormat, into: Writable) -> None:
         import av  # FFmpeg's libraries: not while the API starts
@@ -88,11 +89,18 @@ class Encoder:
         if form.bits is not None:
             self._stream.bit_rate = form.bits
         self._odd, self._samples, self._finished = b"", 0, False
+        self._lock = threading.Lock()
 
     def feed(self, pcm: bytes) -> None:
         """pcm: any number of bytes; half a sample waits for its other half."""
+        with self._lock:
+            self._feed(pcm)
+
+    def _feed(self, pcm: bytes) -> None:
         import av
 
+        if self._finished:
+            return
         data = self._odd + pcm
         whole = len(data) - len(data) % SAMPLE_BYTES
         data, self._odd = data[:whole], data[whole:]
@@ -107,12 +115,13 @@ class Encoder:
 
     def finish(self) -> None:
         """May be called again. An encoder that is left without it would write its end when nobody expects that."""
-        if self._finished:
-            return
-        self._finished = True
-        for packet in self._stream.encode(None):
-            self._container.mux(packet)
-        self._container.close()
+        with self._lock:
+            if self._finished:
+                return
+            self._finished = True
+            for packet in self._stream.encode(None):
+                self._container.mux(packet)
+            self._container.close()
 
 
 class Track:

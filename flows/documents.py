@@ -11,6 +11,7 @@ from wire.sentences import SentenceStream
 
 ENDINGS = frozenset({".txt", ".md", ".markdown", ".text"})
 _FENCE = re.compile(r"\s*(`{3,}|~{3,})")
+LONGEST_FENCE_CHARS = 24
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -80,6 +81,7 @@ def _sentences(block: str) -> list[str]:
 
 def _code(block: str, most_chars: int) -> Iterator[str]:
     first, *rest = block.split("\n")
+    first = first[:LONGEST_FENCE_CHARS]  # stands in every part
     room = max(1, most_chars - 2 * len(first) - 2)
     body = rest[:-1] if rest and _FENCE.match(rest[-1]) else rest
     fence = (_FENCE.match(first) or [""])[0].strip()

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Protocol
 from db.records import FileRecord, FinishedRun, NewRun, OwnedRun, RunStatus
 from flows.audio import FORMS, AudioFormat, Encoder, seconds_of
 from flows.documents import parts_of
-from flows.errors import nothing_to_speak, speech_timeout
+from flows.errors import file_too_large, nothing_to_speak, speech_timeout
 from flows.file_store import NewFile, one_chunk
 from flows.link import Retries
 from flows.speaking import FileKeeper
@@ -113,7 +113,7 @@ class Narrator:
         """
         parts = parts_of(request.text, self.limits.part_chars)
         account.of = len(parts)
-        async with _Recording(request.wish.format, request.captions) as recording:
+        async with _Recording(request.wish.format, request.captions, self.limits.file_bytes) as recording:
             for number, text in enumerate(parts, start=1):
                 name = f"part-{number}"
                 async with account.step(name) as note:
@@ -172,8 +172,9 @@ async def spoken_part(speaker: Speaker, request: SpeechRequest, text: str, voice
 class _Recording:
     """Parts on their way into one file, which nobody finds before it is whole. Encoding has a thread to itself."""
 
-    def __init__(self, format_: AudioFormat, captions: bool) -> None:
+    def __init__(self, format_: AudioFormat, captions: bool, most_bytes: int) -> None:
         self._format = format_
+        self._most_bytes = most_bytes
         self._captions = captions
         self.pcm_bytes = 0
         self.words: list[dict[str, Any]] = []
@@ -198,8 +199,11 @@ class _Recording:
         return seconds_of(self.pcm_bytes)
 
     async def add(self, part: SpokenPart) -> None:
+        """Raises TooLarge as soon as the file is: what comes after would be spoken in vain."""
         began = self.seconds
         await asyncio.to_thread(self._encoder.feed, part.pcm)
+        if self._file.tell() > self._most_bytes:
+            raise file_too_large(f"audio.{FORMS[self._format].ending}", self._most_bytes)
         self.pcm_bytes += len(part.pcm)
         if self._captions:
             self.words += [_moved(word, began) for word in part.words]

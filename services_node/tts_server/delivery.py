@@ -12,7 +12,7 @@ from services_node.tts_server import errors, metrics
 from services_node.tts_server.asking import Order, Wish, engine_named, ordered
 from services_node.tts_server.cache import Finished, SaidSegment
 from services_node.tts_server.encoding import fed, make_encoder
-from services_node.tts_server.engines.contract import EngineError, EngineInfo, Missing, Speaker, Word
+from services_node.tts_server.engines.contract import EngineError, EngineInfo, Speaker, Word
 from services_node.tts_server.parts import Parts
 from services_node.tts_server.speaking import Manner, Piece, Speech
 from wire import telemetry
@@ -89,8 +89,6 @@ async def _delivered(parts: Parts, wish: Wish, engine: EngineInfo, listener: boo
     if order is not None and kept is not None:
         yield Delivery(order, True, _again(kept))
         return
-    if engine.state == "missing":
-        raise Missing("its weights or its environment are not here", engine.mend)
     async with parts.places.place():
         speaker = await parts.engines.get(engine.name)
         if order is None:  # its voices were not known before it ran

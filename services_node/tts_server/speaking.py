@@ -21,6 +21,7 @@ from services_node.tts_server.engines.contract import Crashed, Speaker, Spoken, 
 log = logging.getLogger("services_node.tts_server.speaking")
 
 PIECES_AHEAD = 32  # of one utterance that wait to be fetched: more than a sentence has
+PATIENCE_SECONDS = 10.0  # where nobody listens: listeners go first, and it still has its turn
 STOP_SECONDS = 12.0  # for an engine to say that it has stopped: more than its process is given before it is killed
 CHARACTER_SECONDS = 0.06  # of speech, at speed 1: what a sentence will take, before it is known
 
@@ -131,9 +132,11 @@ class Speech:
                 silence = bytes(SAMPLE_BYTES * round(self._rate * max(0.0, sentence.pause_seconds)))
                 yield self._handed_over(silence, segment=said)
         finally:
-            for one in (current, ahead):
-                if one is not None:
-                    await one.close()
+            left = [one for one in (current, ahead) if one is not None]
+            for one in left:
+                one.stop()  # both first: whoever cancels again while one is waited for leaves none that goes on
+            for one in left:
+                await one.close()
 
     def _begin(self, index: int, seconds: float | None = None) -> _Speaking | None:
         """None past the end, and for a sentence that is nothing but its pause. seconds: of audio that its listener has
@@ -147,14 +150,14 @@ class Speech:
             self._manner.voice,
             self._manner.speed,
             deadline=self._deadline(self.seconds if seconds is None else seconds),
-            hurry=self._heard_from is None,
+            hurry=self._listener and self._heard_from is None,
         )
         return _Speaking(self._speaker, utterance, self.working)
 
     def _deadline(self, seconds: float) -> float:
         """When a listener has heard so many seconds."""
         if not self._listener:
-            return float("inf")
+            return self._clock() + PATIENCE_SECONDS
         return self._clock() if self._heard_from is None else self._heard_from + seconds
 
     async def _next(self, speaking: _Speaking) -> Spoken | None:
@@ -191,9 +194,12 @@ class _Speaking:
             raise piece
         return piece
 
-    async def close(self) -> None:
-        """Stops the engine's work on it."""
+    def stop(self) -> None:
         self._task.cancel()
+
+    async def close(self) -> None:
+        """Stops the engine's work on it, and waits for that."""
+        self.stop()
         done, _ = await asyncio.wait({self._task}, timeout=STOP_SECONDS)
         if not done:
             log.error("an engine did not stop speaking in time")

@@ -73,7 +73,7 @@ class VoiceChoice:
         """As a reply tells it: `ef_dora`, or `af_bella(0.67)+af_sky(0.33)`. Asking for it gives the same voice."""
         if len(self.shares) == 1:
             return self.shares[0][0]
-        return "+".join(f"{name}({share:.2f})" for name, share in self.shares)
+        return "+".join(f"{name}({share:.6g})" for name, share in self.shares)
 
     @property
     def header(self) -> str:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 
@@ -16,6 +17,7 @@ from wire.context import outgoing_headers
 from wire.errors import UpstreamFailed
 
 NOTHING_TO_SAY = "nothing_to_say"  # the code of a text in which nothing is to be spoken
+WHOLE_SECONDS = 600.0  # longest wait for audio that comes at once: the server gives up by itself before
 PCM_HERTZ = 24_000  # of `response_format: pcm`, whatever speaks: signed 16-bit little-endian mono samples, as OpenAI's
 
 
@@ -67,7 +69,7 @@ class SpeechClient(ServiceClient):
                     raise error_from_body(self.name, reply.status_code, await reply.aread(), reply.headers)
                 yield SpeechStream(
                     engine=reply.headers.get("x-capibara6-engine", ""),
-                    voice=reply.headers.get("x-capibara6-voice", ""),
+                    voice=unquote(reply.headers.get("x-capibara6-voice", "")),
                     sample_rate=_hertz(reply.headers.get("x-capibara6-sample-rate", "")),
                     media_type=reply.headers.get("content-type", ""),
                     cached=reply.headers.get("x-capibara6-cache") == "hit",
@@ -88,7 +90,10 @@ class SpeechClient(ServiceClient):
         """The whole audio, with the times of its words."""
         sent = headers or outgoing_headers()
         try:
-            reply = await self._http.post("/v1/audio/captions", json=dict(request), headers=sent)
+            limit = httpx.Timeout(
+                WHOLE_SECONDS, connect=self._http.timeout.connect, pool=self._http.timeout.pool
+            )  # nothing is sent before all is spoken
+            reply = await self._http.post("/v1/audio/captions", json=dict(request), headers=sent, timeout=limit)
         except httpx.HTTPError as error:
             raise self.unreachable(error) from error
         if reply.status_code >= 400:

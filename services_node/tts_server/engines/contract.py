@@ -84,6 +84,11 @@ class Engine(Protocol):
         """Raises `Refused` for what it cannot speak: a voice it has not, a text without a sound."""
         ...
 
+    def stop(self, utterance: Utterance) -> None:
+        """Nobody waits for it any more (called from another thread). An engine that looks up often enough between
+        pieces does nothing here: its iterator is closed at the next one."""
+        ...
+
 
 EngineFactory = Callable[[Setup], Engine]
 

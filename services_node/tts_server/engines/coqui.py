@@ -114,6 +114,9 @@ class Coqui:
         for piece in _at_rate(pieces, model.sample_rate, self.sample_rate):
             yield Chunk(np.clip(piece, -1, 1).astype(np.float32))
 
+    def stop(self, utterance: Utterance) -> None:
+        return  # its pieces are short
+
 
 def _at_rate(pieces: Iterator[NDArray[np.float32]], rate: int, wanted: int) -> Iterator[NDArray[np.float32]]:
     """Whole where it must be resampled: in pieces, their seams would be heard."""

@@ -77,23 +77,25 @@ def speak(engine: Engine, number: int, utterance: Utterance, stopped: threading.
     except BrokenPipeError:
         os._exit(0)
     except BaseException as error:
-        out.put({"id": number, **failure(error)})
+        out.put({"id": number, **({"end": True} if stopped.is_set() else failure(error))})
 
 
 def serve(engine: Engine, source: BinaryIO, out: Out) -> None:
     """Until the source ends."""
-    stops: dict[int, threading.Event] = {}
+    stops: dict[int, tuple[threading.Event, Utterance]] = {}
     out.put(told(engine))
     while frame := read_frame(source):
         head, _ = frame
         if "stop" in head:
-            if stopped := stops.get(head["stop"]):
-                stopped.set()
+            if found := stops.get(head["stop"]):
+                found[0].set()
+                engine.stop(found[1])
             continue
         number = int(head.pop("speak"))
         voice = tuple((str(name), float(share)) for name, share in head.pop("voice"))
         utterance = Utterance(voice=voice, **head)
-        stopped = stops[number] = threading.Event()
+        stopped = threading.Event()
+        stops[number] = stopped, utterance
 
         def work(number: int = number, utterance: Utterance = utterance, stopped: threading.Event = stopped) -> None:
             try:

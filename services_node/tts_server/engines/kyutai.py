@@ -114,6 +114,9 @@ class Kyutai:
         fitting = [model for model in having if model.language == utterance.language]
         return (fitting or having)[0].speak(voice, utterance.text)
 
+    def stop(self, utterance: Utterance) -> None:
+        return  # its pieces are short
+
 
 class _Model:
     """One loaded model. It speaks one utterance at a time: the package says that it is not thread-safe."""

@@ -46,6 +46,7 @@ class EngineProcess:
         self._numbers = itertools.count()
         self._under_way: dict[int, asyncio.Queue[_Answer]] = {}
         self._reading: asyncio.Task[None] | None = None
+        self._late: set[int] = set()  # told to stop, and not stopped in time
         self._ended: str | None = None
         self._info = EngineInfo(known.name, "starting")
         self.idle_since = time.monotonic()
@@ -137,20 +138,25 @@ class EngineProcess:
             await asyncio.gather(self._reading, return_exceptions=True)
 
     async def _begin(self) -> None:
-        frame = await self._frame()
+        try:
+            frame = await self._frame()
+        except Broken as error:
+            raise Crashed(f"{self._known.name} sent what is no frame: {error}") from None
         if frame is None:
             raise Crashed(f"{self._known.name} ended while it started (exit status {await self._process.wait()})")
         head, _ = frame
         if "error" in head:
             raise _error_of(head)
+        voices = tuple(Voice(**voice) for voice in head["voices"])
+        spoken = tuple(dict.fromkeys(voice.language.partition("-")[0] for voice in voices))
         self._info = EngineInfo(
             self._known.name,
             "ready",
             sample_rate=int(head["sample_rate"]),
             mixes=bool(head["mixes"]),
-            voices=tuple(Voice(**voice) for voice in head["voices"]),
+            voices=voices,
             speeds=self._known.speeds,
-            languages=self._known.languages,
+            languages=spoken if self._known.by_voice else self._known.languages,
         )
         self._reading = asyncio.create_task(self._read(), name=f"engine {self._known.name}")
 
@@ -159,7 +165,10 @@ class EngineProcess:
         try:
             while frame := await self._frame():
                 head, body = frame
-                answers = self._under_way.get(head.get("id", -1))
+                number = head.get("id", -1)
+                if "error" in head or "end" in head:
+                    self._late.discard(number)
+                answers = self._under_way.get(number)
                 if answers is None:
                     continue
                 if "error" in head:
@@ -169,8 +178,8 @@ class EngineProcess:
                 else:
                     answers.put_nowait(Spoken(body, tuple(Word(*word) for word in head["words"])))
             reason = f"{self._known.name} ended (exit status {await self._process.wait()})"
-        except Broken as error:
-            reason = f"{self._known.name} sent what is no frame: {error}"
+        except (Broken, KeyError, TypeError, ValueError) as error:
+            reason = f"{self._known.name} sent what is no frame: {type(error).__name__}: {error}"
             self._kill()
         if self._ended is None:
             log.error("an engine's process is gone", extra={"engine": self._known.name, "reason": reason})
@@ -196,24 +205,33 @@ class EngineProcess:
             raise Crashed(self._ended or f"{self._known.name} has ended") from None
 
     async def _stop_speaking(self, number: int, answers: asyncio.Queue[_Answer]) -> None:
-        """Waits for its word that it has stopped, so that nothing goes on behind a client that left."""
+        """Waits for its word that it has stopped, so that nothing goes on behind a client that left. While it speaks
+        for others, one that does not stop is waited for until they have gone."""
         try:
             async with asyncio.timeout(self._stop_seconds):
                 await self._put({"stop": number})
                 while isinstance(await answers.get(), Spoken):
                     pass
         except TimeoutError:
-            log.error("an engine did not stop: it is ended", extra={"engine": self._known.name})
-            self._fail(f"{self._known.name} did not stop, and was ended")
-            self._kill()
+            self._late.add(number)
+            if len(self._under_way) == 1:
+                self._end_late()
         except EngineError:
             pass  # it is gone already
         finally:
             self._forget(number)
 
+    def _end_late(self) -> None:
+        if self._late and self._ended is None and self._under_way.keys() <= self._late:
+            log.error("an engine did not stop: it is ended", extra={"engine": self._known.name})
+            self._fail(f"{self._known.name} did not stop, and was ended")
+            self._kill()
+
     def _forget(self, number: int) -> None:
         self._under_way.pop(number, None)
         self.idle_since = time.monotonic()
+        if self._late and not self._under_way:
+            asyncio.get_running_loop().call_later(self._stop_seconds, self._end_late)
 
     def _fail(self, reason: str) -> None:
         if self._ended is None:

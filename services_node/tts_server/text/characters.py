@@ -24,6 +24,9 @@ _SAME = {
     "\n": "\n",
     "`": "`",  # Markdown's
     "µ": "μ",
+    "ſ": "s",  # these three are matched as s and i where case does not count, and stand in no table
+    "ı": "i",
+    "İ": "I",
     "℃": "°C",
     "℉": "°F",
     "℮": " ",

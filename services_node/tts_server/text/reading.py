@@ -14,6 +14,7 @@ from services_node.tts_server.text.spanish import Spanish
 from services_node.tts_server.text.tongue import Tongue
 from wire.sentences import cut_sentences
 
+LONGEST_SILENCE_SECONDS = 60.0  # all pauses of a text together: what is beyond is not kept silent
 LONGEST_SOURCE = 200  # characters of a caller's sentence that stay together
 LONGEST_SPOKEN = 250  # characters of a segment
 CODE_BLOCK: Mapping[str, str] = {"es": "Bloque de código omitido.", "en": "Code block omitted."}
@@ -68,6 +69,11 @@ def read_text(
             found += [Segment(piece, spoken_in, sentence.source) for piece in pieces]
         if found and sentence.pause_seconds:
             found[-1] = replace(found[-1], pause_seconds=_longer(found[-1], sentence, bool(pieces)))
+    left = LONGEST_SILENCE_SECONDS
+    for place, segment in enumerate(found):
+        if segment.pause_seconds > left:
+            found[place] = replace(segment, pause_seconds=left)
+        left -= found[place].pause_seconds
     if not found:
         raise NothingToSay("nothing of this text can be spoken")
     return found

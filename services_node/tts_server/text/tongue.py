@@ -136,14 +136,14 @@ class Tongue(ABC):
 
     def number(self, token: str) -> str:
         """A token of digits, dots and commas in words."""
-        if not token.isdigit():
+        if not token.isdecimal():
             whole, rest = self.decimal(token)
         else:
             whole, rest = token, ""
         if len(whole) >= SPELLED_DIGITS + 6 or (len(whole) > 1 and whole[0] == "0"):
             whole_words = self.digits(whole)
             return f"{whole_words} {self.words['.']} {self.digits(rest)}" if rest else whole_words
-        if token.isdigit() and len(token) >= SPELLED_DIGITS:
+        if token.isdecimal() and len(token) >= SPELLED_DIGITS:
             return self.digits(token)
         return self.spoken_decimal(whole, rest, token) if rest else self.cardinal(int(whole))
 
@@ -261,7 +261,7 @@ class Tongue(ABC):
         host, _, path = address.partition("/")
         host, _, port = host.partition(":")
         spoken = self._dotted(host.removeprefix("www.")[:80])
-        if port.isdigit():
+        if port.isdecimal():
             spoken += f" {self.words['port']} {self.number(port)}"
         segments = [segment for segment in path.split("/", 3) if segment]
         if len(segments) <= 2 and all(len(segment) <= LONGEST_SEGMENT for segment in segments):

@@ -54,3 +54,10 @@ def test_what_is_no_text_is_refused_with_what_to_do(name: str, data: bytes, mend
     with pytest.raises(ValidationFailed, match=mend) as error:
         text_of(name, data)
     assert error.value.code == "not_a_text" and error.value.param == "file_id"
+
+
+def test_a_long_fence_is_not_said_again_in_every_part() -> None:
+    text = "```" + "x" * 2_000 + "\n" + "a = 1\n" * 400 + "```"
+    parts = parts_of(text, 200)
+    assert sum(map(len, parts)) < 3 * len(text)
+    assert all(len(part) <= 200 for part in parts)

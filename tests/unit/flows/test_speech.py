@@ -45,6 +45,15 @@ async def run(work: SpeechWork) -> Performed:
     return await work.perform(Sink(), PlainSteps(), lambda: None)  # type: ignore[arg-type]
 
 
+async def test_a_file_too_large_is_told_before_the_rest_is_spoken() -> None:
+    kept, voice = Kept(), Voice()
+    request = replace(work_for(TEXT, kept, voice)._request)
+    work = SpeechWork(request, Narrator(voice, kept, replace(LIMITS, file_bytes=100)), at_once)
+    ended = await run(work)
+    assert ended.error is not None and ended.error.code == "file_too_large"
+    assert len(voice.texts) == 1 and not kept.files
+
+
 @pytest.mark.parametrize("form", get_args(AudioFormat))
 async def test_parts_become_one_file_that_a_player_takes_whole(form: AudioFormat) -> None:
     kept, voice = Kept(), Voice()

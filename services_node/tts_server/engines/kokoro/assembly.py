@@ -100,6 +100,7 @@ def unpack_voices(archive: Path, folder: Path) -> None:
 
 
 def learn_voices(folder: Path, threads: int) -> None:
+    shutil.rmtree(folder / "statistics", ignore_errors=True)  # learnt of other graphs
     model, voices, store = Model(folder, threads), Voices(folder / "voices"), StatisticsStore(folder / "statistics")
     phonemes = Phonemizer()
     try:

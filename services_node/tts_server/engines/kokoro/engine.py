@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import math
 import re
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -36,6 +36,8 @@ from services_node.tts_server.engines.phonemes import Phonemizer
 from services_node.tts_server.engines.pool import Pool
 
 log = logging.getLogger("tts_server.kokoro")
+
+F = TypeVar("F")
 
 # A clause that stands at a sentence's beginning, and something after it.
 _CLAUSE = re.compile(r"^(.{6,48}?[,;:])\s+(?=(?:\S+\s+){2})")
@@ -67,6 +69,7 @@ class _Saying:
     statistics: Statistics | None
     halt: Halt
     said: float = 0.0
+    submitted: list[Future[Any]] = field(default_factory=list)
 
     @property
     def can_hurry(self) -> bool:
@@ -76,6 +79,18 @@ class _Saying:
     def due(self) -> float:
         """When its listener will have heard all that was handed over, `time.monotonic()` seconds."""
         return self.utterance.deadline + self.said
+
+    def waits_for(self, work: Future[F]) -> Future[F]:
+        """Has it cancelled with the utterance, where it was not begun."""
+        self.submitted.append(work)
+        if self.halt.stopped:
+            work.cancel()
+        return work
+
+    def stop(self) -> None:
+        self.halt.stop()
+        for work in list(self.submitted):
+            work.cancel()
 
     def slack(self) -> float:
         return max(0.0, self.due - time.monotonic())
@@ -101,6 +116,7 @@ class Kokoro:
         self._statistics = StatisticsStore(folder / "statistics")
         self._pool = Pool(threads, "kokoro")
         self._pace = Pace()
+        self._under_way: dict[int, _Saying] = {}
         self._learning = threading.Lock()
 
     def voices(self) -> Sequence[Voice]:
@@ -113,14 +129,19 @@ class Kokoro:
     def speak(self, utterance: Utterance) -> Iterator[Chunk]:
         styles = self._voices.styles(utterance.voice)
         statistics = self._statistics.get(utterance.voice)
-        saying = _Saying(utterance, styles, statistics, Halt())
+        saying = self._under_way[id(utterance)] = _Saying(utterance, styles, statistics, Halt())
         try:
             for phrase in self._phrases(saying):
                 yield from self._say(phrase, saying)
         finally:
-            saying.halt.stop()
-        if statistics is None and math.isfinite(utterance.deadline):
+            self._under_way.pop(id(utterance), None)
+            saying.stop()
+        if statistics is None and utterance.hurry and len(utterance.voice) == 1:  # mixes are too many to keep
             self._learn_later(utterance.voice, styles)
+
+    def stop(self, utterance: Utterance) -> None:
+        if saying := self._under_way.get(id(utterance)):
+            saying.stop()
 
     def _phrases(self, saying: _Saying) -> Iterator[_Phrase]:
         """Raises Refused where nothing of it has a sound."""
@@ -138,7 +159,7 @@ class Kokoro:
                 silent = False
                 yield _Phrase(sounds, text)
         if silent:
-            raise Refused(f"Nothing of {saying.utterance.text[:60]!r} has a sound.")
+            raise Refused("Nothing of it has a sound.")
 
     def _say(self, phrase: _Phrase, saying: _Saying) -> Iterator[Chunk]:
         """In small pieces by what is known of the voice, where its listener would run dry; else as a whole."""
@@ -156,10 +177,12 @@ class Kokoro:
         layout = layout_of(outline.durations)
         words = deque(_timed(phrase.sounds, layout, saying.said))
         for window in windows.hurried(layout.start, layout.stop, first_frames(slack)):
-            work = self._pool.submit(
-                saying.due,
-                lambda one=window: self._model.sound(outline, one, saying.statistics, saying.halt),  # type: ignore[misc]
-                alone=True,
+            work = saying.waits_for(
+                self._pool.submit(
+                    saying.due,
+                    lambda one=window: self._model.sound(outline, one, saying.statistics, saying.halt),  # type: ignore[misc]
+                    alone=True,
+                )
             )
             yield saying.chunk(window, work.result(), layout, words)
 
@@ -175,10 +198,12 @@ class Kokoro:
         try:
             for window in windows.calm(layout.start, layout.stop, quiet_places(phrase.sounds, layout)):
                 at = due + (window.start - layout.start) / FRAMES_PER_SECOND
-                work = self._pool.submit(
-                    at,
-                    lambda one=window: self._timed_sound(outline, one, saying.halt),  # type: ignore[misc]
-                    latest=at - LATEST_FACTOR * self._pace.cost * window.seconds,
+                work = saying.waits_for(
+                    self._pool.submit(
+                        at,
+                        lambda one=window: self._timed_sound(outline, one, saying.halt),  # type: ignore[misc]
+                        latest=at - LATEST_FACTOR * self._pace.cost * window.seconds,
+                    )
                 )
                 waiting.append((window, work))
                 if len(waiting) > self._threads:
@@ -193,11 +218,12 @@ class Kokoro:
 
     def _outline(self, phrase: _Phrase, saying: _Saying, row: int, latest: float) -> Outline:
         speed = saying.utterance.speed
-        return self._pool.submit(
+        work = self._pool.submit(
             saying.due,
             lambda: self._model.outline(phrase.sounds.ids, saying.styles[row], speed, saying.halt),
             latest=latest,
-        ).result()
+        )
+        return saying.waits_for(work).result()
 
     def _timed_sound(self, outline: Outline, window: Window, halt: Halt) -> Floats:
         began = time.monotonic()
@@ -219,7 +245,7 @@ class Kokoro:
             finally:
                 self._learning.release()
 
-        self._pool.submit(float("inf"), work)
+        self._pool.submit(float("inf"), work, latest=float("inf"))
 
 
 def _timed(sounds: Sounds, layout: Layout, already: float) -> Iterator[Word]:

@@ -76,18 +76,21 @@ class StatisticsStore:
 
     def get(self, blend: Blend) -> Statistics | None:
         if blend not in self._known:
-            self._known[blend] = self._read(blend)
+            self._keep(blend, self._read(blend))
         return self._known[blend]
 
     def put(self, blend: Blend, statistics: Statistics) -> None:
-        if len(self._known) >= KEPT_BLENDS:
-            self._known.clear()
-        self._known[blend] = statistics
+        self._keep(blend, statistics)
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._path(blend)
         unfinished = path.with_suffix(".tmp.npz")
         np.savez(unfinished, mean=statistics.mean, deviation=statistics.deviation)
         unfinished.replace(path)
+
+    def _keep(self, blend: Blend, statistics: Statistics | None) -> None:
+        while len(self._known) >= KEPT_BLENDS:
+            self._known.pop(next(iter(self._known)))
+        self._known[blend] = statistics
 
     def _read(self, blend: Blend) -> Statistics | None:
         try:
@@ -95,7 +98,7 @@ class StatisticsStore:
                 return Statistics(kept["mean"], kept["deviation"])
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError) as error:  # half written, by a process that was killed
+        except Exception as error:  # cut short by a machine that went down: it is learnt again
             log.warning("what was learnt of a voice can't be read: %s", error)
             return None
 

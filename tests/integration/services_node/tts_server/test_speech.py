@@ -18,10 +18,12 @@ import pytest
 import pytest_asyncio
 from openai import APIError, AsyncOpenAI, AsyncStream, BadRequestError, NotFoundError
 
+from services_node.tts_server.engines.contract import EngineInfo, Voice
 from tests.integration.services_node.tts_server.serving import Served, eventually, served
 from tests.unit.services_node.tts_server.fakes import FakeEngines
 
 WORDS = "uno dos tres cuatro"  # a second
+COQUI_READY = EngineInfo("coqui", "ready", 24_000, voices=(Voice("css10", "es"),))
 
 
 @pytest_asyncio.fixture
@@ -72,6 +74,12 @@ async def test_openais_own_client_is_told_errors_by_their_names(openai: AsyncOpe
     with pytest.raises(NotFoundError) as missing:
         await openai.audio.speech.create(model="coqui", voice="alloy", input=WORDS)
     assert missing.value.code == "engine_not_installed" and "model.pth" in missing.value.message
+
+
+async def test_an_engine_whose_weights_have_come_speaks_when_it_is_asked_again(speech: Served) -> None:
+    assert (await speech.speech(WORDS, model="coqui")).status_code == 404
+    speech.engines.on_start = lambda: setattr(speech.engines.speakers["coqui"], "info", COQUI_READY)
+    assert (await speech.speech(WORDS, model="coqui")).status_code == 200
 
 
 async def test_a_listener_that_leaves_stops_the_speaker_and_gives_its_place_back(speech: Served) -> None:

@@ -40,6 +40,9 @@ class FakeEngine:
             level = float("nan") if word == "loud" else 0.5
             yield Chunk(np.full(RATE // 10, level, np.float32), (Word(word, place / 10, (place + 1) / 10),))
 
+    def stop(self, utterance: Utterance) -> None:
+        return
+
 
 def load(setup: Setup) -> FakeEngine:
     if not (setup.folder / "weights").exists():

@@ -19,6 +19,7 @@ MODULE = "tests.integration.services_node.tts_server.engines.fake_engine"
 KNOWN = {
     "fake": Known("fake", "services", MODULE),
     "warm": Known("warm", "services", MODULE, always=True),
+    "single": Known("single", "services", MODULE, languages=("en",), by_voice=True),
     "absent": Known("absent", "tts-nowhere", MODULE),
 }
 
@@ -134,7 +135,7 @@ async def test_what_is_missing_is_told_with_where_to_put_it(engines: EngineProce
     (speech_directory(settings) / "weights").unlink()
     with pytest.raises(Missing, match="weights is not there"):
         await engines.get("fake")
-    fake, _, absent = engines.infos()
+    fake, *_, absent = engines.infos()
     assert (fake.state, absent.state) == ("missing", "missing")
     assert "put it there" in fake.mend
     (speech_directory(settings) / "weights").touch()
@@ -145,7 +146,7 @@ async def test_idle_engines_end_and_the_default_one_stays(engines: EngineProcess
     fake, warm = await engines.get("fake"), await engines.get("warm")
     await eventually(lambda: not psutil.pid_exists(fake.pid))
     assert warm.ended is None
-    assert [info.state for info in engines.infos()] == ["idle", "ready", "missing"]
+    assert [info.state for info in engines.infos()] == ["idle", "ready", "idle", "missing"]
 
 
 async def test_an_engine_ends_with_its_server(settings: Settings) -> None:
@@ -160,3 +161,19 @@ async def test_an_engine_ends_with_its_server(settings: Settings) -> None:
     with pytest.raises(Crashed):
         await speaking
     await engine.stop()
+
+
+async def test_one_who_leaves_an_engine_that_does_not_stop_takes_nobody_elses_speech(engines: EngineProcesses) -> None:
+    engine = await engines.get("fake")
+    other = asyncio.create_task(spoken(engine, "slow " * 40))
+    leaves = asyncio.create_task(spoken(engine, "hang"))
+    await eventually(lambda: len(engine._under_way) == 2)
+    leaves.cancel()
+    assert len(await other) == 40
+    await eventually(lambda: not psutil.pid_exists(engine.pid))  # and what hangs is ended once nobody else speaks
+    assert len(await spoken(await engines.get("fake"), "uno")) == 1
+
+
+async def test_an_engine_whose_voices_speak_one_language_takes_theirs(engines: EngineProcesses) -> None:
+    engine = await engines.get("single")
+    assert engine.info.languages == ("es",)

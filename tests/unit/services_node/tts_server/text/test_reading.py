@@ -234,3 +234,16 @@ def test_the_cost_grows_with_the_text_and_no_faster(piece: str) -> None:
     seconds(500)
     small = max(min(seconds(1_000), seconds(1_000)), 0.001)
     assert min(seconds(8_000), seconds(8_000)) < 8 * 4 * small
+
+
+@pytest.mark.parametrize(
+    "text", ["Ve a http://a.es:² ya", "Mrſ. Smith called.", "El ſr. Gil", "See fİg. 3", "ı.e. that"]
+)
+def test_letters_that_only_look_like_others_are_read(text: str) -> None:
+    for language in ("es", "en"):
+        assert read_text(text, language=language)
+
+
+def test_all_pauses_of_a_text_together_are_bounded() -> None:
+    segments = read_text("a[pause:10s] " * 300)
+    assert sum(segment.pause_seconds for segment in segments) <= 60
