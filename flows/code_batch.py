@@ -11,7 +11,6 @@ import base64
 import json
 import logging
 import os
-import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from db.records import FileRecord, OwnedRun, RunStatus, StepRecord
 from db.turns import Turns
 from db.urls import database_url
 from flows.batch_jobs import ASKED, Job, read_jobs
+from flows.batch_runs import traced
 from flows.code import CODE_ERROR, CodeRequest, CodeTools, CodeWork, ConversationTurns, GivenFile
 from flows.code_events import CodeAccount, CodeEvent, CodeLimits
 from flows.code_told import account_told
@@ -44,11 +44,8 @@ from stack.secrets import Secrets, load_secrets
 from stack.settings import Settings, get_settings
 from wire import telemetry
 from wire.border import keys_needed
-from wire.context import RequestContext, enter
 from wire.errors import ApiError
 from wire.ids import uuid7
-from wire.principals import Principal
-from wire.trace import TraceContext
 
 log = logging.getLogger("flows.code_batch")
 
@@ -152,32 +149,11 @@ async def code_batch(run_id: str) -> State[None]:
         begun = await batch.rows.begin(uuid.UUID(run_id), of_prefect)
         if begun is None:
             return Cancelled(message="It was not waiting any more.")
-        return await _traced(batch, begun)
+        return await traced(KIND, begun, lambda _: _run(batch, begun))
     finally:
         await batch.close()
         if telemetry.on():
             await asyncio.to_thread(telemetry.stop)
-
-
-def context_of(begun: Begun) -> RequestContext:
-    """What its calls to others carry: the run and trace of the request that asked for it."""
-    return RequestContext(begun.id, TraceContext(begun.trace_id, TraceContext.new().span_id), Principal(begun.owner))
-
-
-async def _traced(batch: Batch, begun: Begun) -> State[None]:
-    """The batch, with a span of its own for its jobs' steps and calls to be part of."""
-    context, began_ns = context_of(begun), time.time_ns()
-    enter(context)
-    error: str | None = "exception"
-    try:
-        state = await _run(batch, begun)
-        error = None if state.is_completed() else state.type.value.lower()
-        return state
-    finally:
-        run_id = {"capibara6.run_id": str(begun.id)}
-        telemetry.record(
-            KIND, context.trace, parent=None, kind="internal", began_ns=began_ns, attributes=run_id, error=error
-        )
 
 
 async def _run(batch: Batch, begun: Begun) -> State[None]:

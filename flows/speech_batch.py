@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from db.records import OwnedRun, RunStatus
 from db.runs import SPEECH_BATCH
 from db.turns import Turns
 from db.urls import database_url
+from flows.batch_runs import traced
 from flows.errors import speech_failed
 from flows.file_store import FileStore
 from flows.speech import Narrator, RunPart, SpeechAccount, SpeechLimits, SpeechRequest, SpokenPart
@@ -43,10 +43,8 @@ from stack.topology import load_topology
 from wire import telemetry
 from wire.border import keys_needed
 from wire.clients.speech import SpeechClient
-from wire.context import RequestContext, enter
+from wire.context import RequestContext
 from wire.errors import ApiError, InternalError
-from wire.principals import Principal
-from wire.trace import TraceContext
 
 log = logging.getLogger("flows.speech_batch")
 
@@ -130,28 +128,11 @@ async def speech_batch(run_id: str) -> State[None]:
         begun = await batch.rows.begin(uuid.UUID(run_id), of_prefect)
         if begun is None:
             return Cancelled(message="It was not waiting any more.")
-        return await _traced(batch, begun)
+        return await traced(SPEECH_BATCH, begun, lambda context: _run(batch, begun, context))
     finally:
         await batch.close()
         if telemetry.on():
             await asyncio.to_thread(telemetry.stop)
-
-
-async def _traced(batch: SpeechBatch, begun: Begun) -> State[None]:
-    """With a span of its own for its parts' calls to be part of."""
-    trace = TraceContext(begun.trace_id, TraceContext.new().span_id)
-    context, began_ns = RequestContext(begun.id, trace, Principal(begun.owner)), time.time_ns()
-    enter(context)
-    error: str | None = "exception"
-    try:
-        state = await _run(batch, begun, context)
-        error = None if state.is_completed() else state.type.value.lower()
-        return state
-    finally:
-        run_id = {"capibara6.run_id": str(begun.id)}
-        telemetry.record(
-            SPEECH_BATCH, trace, parent=None, kind="internal", began_ns=began_ns, attributes=run_id, error=error
-        )
 
 
 async def _run(batch: SpeechBatch, begun: Begun, context: RequestContext) -> State[None]:
