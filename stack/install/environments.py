@@ -42,7 +42,7 @@ class Environment:
 ENVIRONMENTS: dict[str, Environment] = {
     "models": Environment("models", "torch, vLLM, sentence-transformers", 4 * 2**30),
     "sandbox": Environment("sandbox", "bubblewrap, IPython, pandas, matplotlib, Deno", 800 * 2**20),
-    "services": Environment("services", "FastAPI, Prefect, SQLAlchemy, Postgres", 900 * 2**20),
+    "services": Environment("services", "FastAPI, Prefect, SQLAlchemy, Postgres, speech", 1300 * 2**20),
     "dev": Environment("dev", "ruff, mypy, import-linter", 350 * 2**20),
     "bench": Environment("bench", "LiteLLM's proxy, to be measured against", 700 * 2**20),
     "bench-speech": Environment("bench-speech", "a speech recogniser, to listen with", 700 * 2**20),
