@@ -90,7 +90,10 @@ def test_speech_is_a_task_of_the_flow_run_and_its_failure_is_seen_there(api: htt
     shown = eventually(flow_run, 20, "the flow run is recorded")
     assert shown is not None and shown["state_name"] == "CompletedWithoutSpeech"
     wanted = {"flow_runs": {"id": {"any_": [shown["id"]]}}}
-    tasks = httpx.post(f"{prefect}/task_runs/filter", json=wanted).json()
+    # Prefect writes task runs down after the flow run's end, from the events about them.
+    tasks = eventually(
+        lambda: httpx.post(f"{prefect}/task_runs/filter", json=wanted).json(), 20, "its task is recorded"
+    )
     assert [(task["name"].partition("-")[0], task["state_type"]) for task in tasks] == [("speak", "FAILED")]
 
 

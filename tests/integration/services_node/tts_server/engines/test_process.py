@@ -45,7 +45,8 @@ async def engines(settings: Settings) -> AsyncIterator[EngineProcesses]:
     engines = EngineProcesses(settings, KNOWN)
     yield engines
     await engines.close()
-    assert not psutil.Process().children(recursive=True), "an engine outlived its server"
+    left = [child for child in psutil.Process().children() if MODULE in child.cmdline()]
+    assert not left, "an engine outlived its server"
 
 
 async def spoken(engine: EngineProcess, text: str, voice: str = "one") -> list[Spoken]:
