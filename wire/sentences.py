@@ -221,7 +221,8 @@ class SentenceStream:
 
     def _next_cut(self, final: bool) -> int | None:
         """Where to cut next; 0: nowhere yet, but look on; None: more text is needed."""
-        event = _EVENTS.search(self._text, self._at)
+        # One more: whether white space follows tells an end. What ends later is cut at a clause before.
+        event = _EVENTS.search(self._text, self._at, self._begin + LONGEST_CHARS + 1)
         if (len(self._text) if event is None else event.end()) - self._begin > LONGEST_CHARS:
             return self._clause()
         if event is None:

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from services_node.tts_server import older_routes, routes
 from services_node.tts_server.asking import Read
-from services_node.tts_server.engines.contract import EngineError, Engines
+from services_node.tts_server.engines.contract import Engines
 from services_node.tts_server.engines.process import EngineProcesses
 from services_node.tts_server.parts import Parts, make_parts
 from services_node.tts_server.reading import read
@@ -62,9 +62,9 @@ def application(settings: Settings, secrets: Secrets | None, engines: Engines, r
 
 @asynccontextmanager
 async def _life(app: FastAPI) -> AsyncIterator[None]:
-    """The default engine is started with the server, so that the first text does not wait for it."""
+    """The default engine is kept running, so that no text waits for it."""
     parts: Parts = app.state.parts
-    first = asyncio.create_task(_start_default(parts), name="default engine")
+    first = asyncio.create_task(_keep_default(parts), name="default engine")
     try:
         yield
     finally:
@@ -73,11 +73,11 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
         await parts.close()
 
 
-async def _start_default(parts: Parts) -> None:
+async def _keep_default(parts: Parts) -> None:
     name = parts.settings.tts_default_engine
     try:
-        await parts.engines.get(name)
-    except (EngineError, KeyError) as error:
-        log.error("the default engine did not start", extra={"engine": name, "error": str(error)})
+        await parts.engines.keep(name)
+    except KeyError:
+        log.error("there is no such engine (CAPIBARA6_TTS_DEFAULT_ENGINE)", extra={"engine": name})
     except Exception:
-        log.exception("the default engine did not start", extra={"engine": name})
+        log.exception("the default engine is not kept running any more", extra={"engine": name})

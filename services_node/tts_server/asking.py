@@ -17,6 +17,7 @@ from services_node.tts_server.voices import VoiceChoice, base_language, choose_v
 
 SPEEDS = (0.25, 4.0)  # OpenAI's
 OPENAI_MODELS = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")  # the default engine answers to them
+_KOKORO_LANGUAGES = {"a": "en", "b": "en", "e": "es"}  # `lang_code` of clients of other servers of Kokoro
 _LONG_CHARS = 500  # read beside the event loop
 _HALVES = re.compile("[\ud800-\udfff]")  # of a character that a client cut in two: they have no bytes
 
@@ -122,5 +123,5 @@ async def _read(read: Read, wish: Wish, otherwise: str) -> Sequence[Sentence]:
 
 
 def _language(asked: str | None) -> str | None:
-    tag = (asked or "").strip()
-    return None if not tag or tag.lower() == "auto" else base_language(tag)
+    tag = (asked or "").strip().lower()
+    return None if not tag or tag == "auto" else base_language(_KOKORO_LANGUAGES.get(tag, tag))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from services_node.tts_server.engines.contract import Crashed, EngineError, EngineInfo, Missing, Refused
+from services_node.tts_server.engines.contract import Crashed, Damaged, EngineError, EngineInfo, Missing, Refused
 from wire.errors import (
     ApiError,
     DeadlineExceeded,
@@ -34,7 +34,9 @@ def _listed(names: Collection[str]) -> str:
 
 def nothing_to_say(param: str = "input") -> ApiError:
     return InvalidRequest(
-        f"`{param}` has nothing that can be spoken: send words or numbers.", code="nothing_to_say", param=param
+        f"`{param}` has nothing that can be spoken: send words or numbers in Spanish or English.",
+        code="nothing_to_say",
+        param=param,
     )
 
 
@@ -157,6 +159,9 @@ def of_engine(error: EngineError, engine: str) -> ApiError:
         case Missing(detail=detail, mend=mend):
             told = f"{detail.rstrip('.')}: {mend}" if mend else detail
             return NotFound(f"{engine} is not installed: {told}", code="engine_not_installed", param="model")
+        case Damaged(detail=detail, mend=mend):
+            told = f"{detail.rstrip('.')}: {mend}" if mend else detail
+            return UpstreamFailed(f"{engine} cannot be used: {told}", code="engine_damaged")
         case Refused(detail=detail):
             return InvalidRequest(f"{engine} cannot speak this: {detail}", code="not_speakable", param="input")
         case Crashed(detail=detail):

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from services_node.tts_server.asking import Wish
 from services_node.tts_server.cache import SaidSegment
@@ -28,6 +28,7 @@ from wire.sse import HEADERS, MEDIA_TYPE, encode
 
 log = logging.getLogger("services_node.tts_server")
 
+_STALLED_SECONDS = 60.0  # a client that fetches nothing for so long has gone; a player that plays fetches all the time
 _GONE_SECONDS = 5.0  # for the server to tell that a connection it ended is gone
 _KEPT_PIECE_BYTES = 64 * 2**10  # of kept audio, sent at once
 _DIGITS = 3  # of seconds: milliseconds
@@ -42,7 +43,7 @@ class _Told(Response):
         self._wish = wish
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        telling = asyncio.create_task(self._tell(scope, receive, send))
+        telling = asyncio.create_task(self._tell(scope, receive, _patient(send)))
         gone = asyncio.create_task(_until_gone(receive))
         try:
             await asyncio.wait({telling, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -50,6 +51,9 @@ class _Told(Response):
                 log.info("a client left before its speech was told")
             elif not await telling:
                 await asyncio.wait({gone}, timeout=_GONE_SECONDS)
+        except _Stalled:
+            log.warning("a client fetched nothing for too long", extra={"seconds": _STALLED_SECONDS})
+            abort_connection(scope)
         finally:
             for task in (telling, gone):
                 task.cancel()
@@ -186,6 +190,26 @@ async def _start(send: Send, media_type: str, delivery: Delivery, more: dict[str
     headers = {"content-type": media_type, **delivery.headers, **(more or {})}
     encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": 200, "headers": encoded})
+
+
+class _Stalled(Exception):
+    """The client does not fetch what is sent."""
+
+
+def _patient(send: Send) -> Send:
+    """Sends; raises _Stalled where that takes too long: a place is not held for somebody who does not listen."""
+
+    async def sent(message: Message) -> None:
+        limit = asyncio.timeout(_STALLED_SECONDS)
+        try:
+            async with limit:
+                await send(message)
+        except TimeoutError:
+            if limit.expired():
+                raise _Stalled from None
+            raise
+
+    return sent
 
 
 async def _until_gone(receive: Receive) -> None:

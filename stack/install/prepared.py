@@ -21,8 +21,8 @@ KOKORO = REPOSITORY / "services_node" / "tts_server" / "engines" / "kokoro"
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """what: in words. log: its name. folder: what is made. command: after the environment's python. code: it is made
-    anew when one of these files changes. of_packages: and when the environment's lock does. also: and when these words
-    do."""
+    anew when one of these files changes. files: and when one of these is not in its folder. of_packages: and when the
+    environment's lock changes. also: and when these words do."""
 
     what: str
     log: str
@@ -30,6 +30,7 @@ class Prepared:
     command: Callable[[Settings], tuple[str, ...]]
     code: tuple[Path, ...]
     failed: str
+    files: tuple[str, ...] = ()
     of_packages: bool = True
     also: Callable[[Settings], str] = lambda _: ""
 
@@ -56,6 +57,7 @@ PREPARED = {
         ),
         code=tuple(KOKORO / f"{name}.py" for name in ("assembly", "surgery", "learning", "alphabet")),
         failed="speech could not be put together",
+        files=("front.onnx", "own.onnx", "fixed.onnx", "learn.onnx", "voices"),
         of_packages=False,  # its code holds them against their checksums
     ),
 }
@@ -64,7 +66,10 @@ PREPARED = {
 def is_prepared(settings: Settings, name: str, lock: Path) -> bool:
     """Whether an environment needs nothing more than its packages, or has it."""
     one = PREPARED.get(name)
-    return one is None or is_complete(one.folder(settings), _wanted(settings, one, lock))
+    if one is None:
+        return True
+    folder = one.folder(settings)
+    return is_complete(folder, _wanted(settings, one, lock)) and all((folder / name).exists() for name in one.files)
 
 
 def prepare(settings: Settings, name: str, python: Path, lock: Path) -> None:

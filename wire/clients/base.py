@@ -10,7 +10,7 @@ import httpx
 from wire import telemetry
 from wire.clients.traced import TracedTransport
 from wire.context import outgoing_headers
-from wire.errors import ApiError, DeadlineExceeded, Unavailable, error_of
+from wire.errors import ApiError, DeadlineExceeded, Unavailable, UpstreamFailed, error_of
 
 
 class ServiceClient:
@@ -49,7 +49,14 @@ class ServiceClient:
             raise self.unreachable(error) from error
         if reply.status_code >= 400:
             raise error_from_body(self.name, reply.status_code, reply.content, reply.headers)
-        return reply.json()
+        return self.json_of(reply)
+
+    def json_of(self, reply: httpx.Response) -> Any:
+        """A reply's body. Raises UpstreamFailed for one that is no JSON: something else answers at this address."""
+        try:
+            return reply.json()
+        except ValueError:
+            raise UpstreamFailed(f"{self.name} at {self.base_url} answered with what is no JSON.") from None
 
     def unreachable(self, error: httpx.HTTPError) -> ApiError:
         """A transport error, by what it means to the caller."""

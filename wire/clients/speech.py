@@ -98,7 +98,7 @@ class SpeechClient(ServiceClient):
             raise self.unreachable(error) from error
         if reply.status_code >= 400:
             raise error_from_body(self.name, reply.status_code, reply.content, reply.headers)
-        return captioned(reply.json())
+        return captioned(self.json_of(reply))
 
     async def voices(self) -> list[dict[str, Any]]:
         """`{id, name, language, engine, …}` of every voice."""

@@ -69,7 +69,8 @@ class Setup:
 
 
 class Engine(Protocol):
-    """In the child process. Loading is its constructor's work, from a `Setup`; it raises `Missing` without weights.
+    """In the child process. Loading is its constructor's work, from a `Setup`; it raises `Missing` without weights,
+    `Damaged` for some that cannot be read.
 
     `speak` may be called by several threads at once. It gives pieces in order; closing the iterator ends the work, and
     between two pieces it never works for long (about a second).
@@ -81,7 +82,8 @@ class Engine(Protocol):
     def voices(self) -> Sequence[Voice]: ...
 
     def speak(self, utterance: Utterance) -> Iterator[Chunk]:
-        """Raises `Refused` for what it cannot speak: a voice it has not, a text without a sound."""
+        """Raises `Refused` for what it cannot speak: a voice it has not, a text without a sound; `Damaged` for a voice
+        that cannot be read."""
         ...
 
     def stop(self, utterance: Utterance) -> None:
@@ -96,6 +98,7 @@ EngineFactory = Callable[[Setup], Engine]
 class EngineError(Exception):
     """EngineError
     ├── Missing   weights or an environment that are not there; `mend` says what to put where
+    ├── Damaged   weights or a voice that are there and cannot be read; `mend` says what to do
     ├── Refused   this utterance cannot be spoken, another one may be
     └── Crashed   the engine's process ended, or failed in a way that nobody foresaw
 
@@ -109,6 +112,10 @@ class EngineError(Exception):
 
 
 class Missing(EngineError):
+    pass
+
+
+class Damaged(EngineError):
     pass
 
 
@@ -154,7 +161,7 @@ class Speaker(Protocol):
     def info(self) -> EngineInfo: ...
 
     def speak(self, utterance: Utterance) -> AsyncIterator[Spoken]:
-        """Closing the iterator (`aclose`) stops the work. Raises Refused, Crashed."""
+        """Closing the iterator (`aclose`) stops the work. Raises Refused, Damaged, Crashed."""
         ...
 
 
@@ -164,7 +171,11 @@ class Engines(Protocol):
     def infos(self) -> Sequence[EngineInfo]: ...
 
     async def get(self, name: str) -> Speaker:
-        """Starts it if need be. Raises Missing, Crashed, KeyError for a name nobody has."""
+        """Starts it if need be. Raises Missing, Damaged, Crashed, KeyError for a name nobody has."""
+        ...
+
+    async def keep(self, name: str) -> None:
+        """Has it started, and one that should always run started again whenever it has ended; never returns then."""
         ...
 
     async def close(self) -> None: ...

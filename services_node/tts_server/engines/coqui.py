@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from services_node.tts_server.engines.contract import Chunk, Engine, Missing, Refused, Setup, Utterance, Voice
+from services_node.tts_server.engines.contract import Chunk, Damaged, Engine, Missing, Refused, Setup, Utterance, Voice
 from services_node.tts_server.engines.coqui_models import CoquiModel, first_line, model_of
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _stand_in_for_training() -> None:
 
 
 def _load_model(folder: ModelFolder, setup: Setup) -> CoquiModel:
-    """Raises Missing with the file that is not there or broken."""
+    """Raises Missing with the file that is not there, Damaged with one that is broken."""
     from TTS.api import TTS
 
     config = _local_config(folder, setup.cache)
@@ -169,7 +169,7 @@ def _load_model(folder: ModelFolder, setup: Setup) -> CoquiModel:
                 f"the model {folder.name} reads phonemes, which need espeak-ng on this machine",
                 "install it (Debian: apt-get install espeak-ng), or take a model that reads letters",
             ) from error
-        raise Missing(
+        raise Damaged(
             f"the model {folder.name} can't be loaded from {folder.weights.name} and config.json in {folder.path}: "
             f"{first_line(error)}",
             "copy both again, of one and the same model",
@@ -185,9 +185,9 @@ def _local_config(folder: ModelFolder, cache: Path) -> Path:
     try:
         content = _placed(read_json_with_comments(str(source)), folder.path)
         if not isinstance(content, dict) or not isinstance(content.get("model"), str):
-            raise Missing(f"{source} does not name its `model`", f"put the model's own config.json in {folder.path}")
+            raise Damaged(f"{source} does not name its `model`", f"put the model's own config.json in {folder.path}")
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise Missing(f"{source} is not JSON: {first_line(error)}", "copy the file again") from error
+        raise Damaged(f"{source} is not JSON: {first_line(error)}", "copy the file again") from error
     if content["model"] == "xtts" and not (folder.path / "vocab.json").is_file():
         raise Missing(f"{folder.path / 'vocab.json'} is not there", f"put XTTS's vocab.json in {folder.path}")
     local = cache / f"coqui-{folder.name}.json"

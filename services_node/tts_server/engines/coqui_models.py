@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from services_node.tts_server.engines.contract import Missing, Refused
+from services_node.tts_server.engines.contract import Damaged, Missing, Refused
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -202,7 +202,7 @@ class Xtts:
         try:
             samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
         except (OSError, RuntimeError) as error:
-            raise Refused(f"the recording {path.name} can't be read: {first_line(error)}") from error
+            raise Damaged(f"the recording {path.name} can't be read: {first_line(error)}", "copy it again") from error
         audio = torch.from_numpy(samples.mean(axis=1))[None, : self._config.max_ref_len * rate]
         try:
             latents = self._model.get_gpt_cond_latents(
@@ -210,7 +210,9 @@ class Xtts:
             )
             return latents, self._model.get_speaker_embedding(audio, rate)
         except RuntimeError as error:
-            raise Refused(f"the recording {path.name} can't be imitated: {first_line(error)}") from error
+            raise Damaged(
+                f"the recording {path.name} can't be imitated: {first_line(error)}", "take another"
+            ) from error
 
 
 def windows(frames: int, frames_per_second: float, hurry: bool) -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from services_node.tts_server.engines.contract import Chunk, Engine, Missing, Refused, Setup, Utterance, Voice
+from services_node.tts_server.engines.contract import Chunk, Damaged, Engine, Missing, Refused, Setup, Utterance, Voice
 
 INSTALL = "./capibara6 install --tts kyutai"
 LANGUAGES = {
@@ -157,7 +157,7 @@ class _Model:
         try:
             state = self._model.get_state_for_audio_prompt(path)
         except Exception as error:
-            raise Refused(f"the voice {path.name} can't be read: {_first_line(error)}") from error
+            raise Damaged(f"the voice {path.name} can't be read: {_first_line(error)}", "copy it again") from error
         self._check_shape(path, state)
         return state
 
@@ -170,7 +170,7 @@ class _Model:
             "cache" in state[module] and _fits(wanted[module]["cache"], state[module]["cache"]) for module in wanted
         )
         if not fits:
-            raise Refused(f"the voice {path.name} was made for another model than {self.language}'s")
+            raise Damaged(f"the voice {path.name} was made for another model than {self.language}'s", "remove it")
 
     def _imitate(self, recording: Path) -> Path:
         """The voice made from a recording, kept in the cache. Its first thirty seconds count."""
@@ -187,7 +187,9 @@ class _Model:
             try:
                 state = self._model.get_state_for_audio_prompt(recording, truncate=True)
             except Exception as error:
-                raise Refused(f"the recording {recording.name} can't be imitated: {_first_line(error)}") from error
+                raise Damaged(
+                    f"the recording {recording.name} can't be imitated: {_first_line(error)}", "take another"
+                ) from error
             half = kept.with_suffix(f".{os.getpid()}.part")
             export_model_state(state, half)
             half.replace(kept)
@@ -220,7 +222,7 @@ def _voice_files(folder: Path) -> dict[str, Path]:
 
 
 def _local_config(folder: ModelFolder, cache: Path) -> tuple[Path, Path]:
-    """The config with every file's place in it, written to the cache; and the weights. Raises Missing."""
+    """The config with every file's place in it, written to the cache; and the weights. Raises Missing, Damaged."""
     import yaml
     from pocket_tts.utils.config import CONFIGS_DIR
 
@@ -237,7 +239,7 @@ def _local_config(folder: ModelFolder, cache: Path) -> tuple[Path, Path]:
             if part.get("weights_path"):
                 part["weights_path"] = str(_here(folder, part["weights_path"]))
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
-        raise Missing(f"{source} is no config of Pocket TTS: {_first_line(error)}", "take the package's own") from error
+        raise Damaged(f"{source} is no config of Pocket TTS: {_first_line(error)}", "take the package's own") from error
     if not content["flow_lm"].get("weights_path"):
         content["weights_path"] = str(weights)
     content["weights_path_without_voice_cloning"] = None
@@ -262,9 +264,9 @@ def _load_weights(config: Path, weights: Path) -> Any:
     try:
         return TTSModel.load_model(config=config, quantize=True)
     except pydantic.ValidationError as error:
-        raise Missing(f"the config of {weights} does not fit pocket-tts: {_first_line(error)}", INSTALL) from error
+        raise Damaged(f"the config of {weights} does not fit pocket-tts: {_first_line(error)}", INSTALL) from error
     except Exception as error:  # its readers raise what they please for a broken file
-        raise Missing(
+        raise Damaged(
             f"the weights {weights.name} in {weights.parent} can't be loaded: {_first_line(error)}",
             "copy the file again, and see that tokenizer.json and the config are of the same model",
         ) from error

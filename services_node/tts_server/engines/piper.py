@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from services_node.tts_server.engines.contract import Chunk, Missing, Refused, Setup, Utterance, Voice
+from services_node.tts_server.engines.contract import Chunk, Damaged, Missing, Refused, Setup, Utterance, Voice
 from services_node.tts_server.engines.phonemes import Phonemizer
 
 log = logging.getLogger("tts_server.piper")
@@ -59,7 +59,7 @@ class PiperVoice:
 
     @cached_property
     def session(self) -> Any:
-        """Raises Missing for a graph that is none."""
+        """Raises Damaged for a graph that is none."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.log_severity_level = 3
@@ -67,7 +67,7 @@ class PiperVoice:
         try:
             return onnxruntime.InferenceSession(str(self.graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise Missing(
+            raise Damaged(
                 f"{self.graph} is not a voice of Piper: {error}", "Put the right file in its place."
             ) from None
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from services_node.tts_server.engines.contract import (
     Crashed,
+    Damaged,
     EngineError,
     EngineInfo,
     Missing,
@@ -32,7 +33,8 @@ from stack.settings import REPOSITORY, Settings
 
 log = logging.getLogger("services_node.tts_server.engines")
 
-_ERRORS: dict[str, type[EngineError]] = {kind.__name__: kind for kind in (Missing, Refused, Crashed)}
+_ERRORS: dict[str, type[EngineError]] = {kind.__name__: kind for kind in (Missing, Damaged, Refused, Crashed)}
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0  # before an engine that ended is started again
 _Answer = Spoken | EngineError | None  # None: the end
 
 
@@ -48,12 +50,13 @@ class EngineProcess:
         self._reading: asyncio.Task[None] | None = None
         self._late: set[int] = set()  # told to stop, and not stopped in time
         self._ended: str | None = None
+        self._gone = asyncio.Event()
         self._info = EngineInfo(known.name, "starting")
         self.idle_since = time.monotonic()
 
     @classmethod
     async def start(cls, known: Known, settings: Settings) -> EngineProcess:
-        """Returns when it can speak. Raises Missing, Crashed."""
+        """Returns when it can speak. Raises Missing, Damaged, Crashed."""
         folder = speech_directory(settings)
         cache = settings.home / "cache" / "tts" / known.name
         python = str(environment_python(settings, known.environment))
@@ -93,12 +96,16 @@ class EngineProcess:
         """Why it can't speak any more; None while it can."""
         return self._ended
 
+    async def gone(self) -> None:
+        """Returns when it can't speak any more."""
+        await self._gone.wait()
+
     @property
     def busy(self) -> bool:
         return bool(self._under_way)
 
     async def speak(self, utterance: Utterance) -> AsyncGenerator[Spoken, None]:
-        """Closing it stops the work; an engine that does not stop is ended. Raises Refused, Missing, Crashed."""
+        """Closing it stops the work; an engine that does not stop is ended. Raises Refused, Damaged, Crashed."""
         number = next(self._numbers)
         if self._ended is not None:
             raise Crashed(self._ended)
@@ -236,6 +243,7 @@ class EngineProcess:
     def _fail(self, reason: str) -> None:
         if self._ended is None:
             self._ended = reason
+        self._gone.set()
         for answers in self._under_way.values():
             answers.put_nowait(Crashed(self._ended))
 
@@ -245,7 +253,7 @@ class EngineProcess:
 
 
 class EngineProcesses:
-    """All engines (`contract.Engines`). One that crashed is started anew when it is next asked for."""
+    """All engines (`contract.Engines`). One that crashed is started anew when it is next asked for, or by `keep`."""
 
     def __init__(self, settings: Settings, known: Mapping[str, Known] = ENGINES) -> None:
         self._settings = settings
@@ -259,7 +267,7 @@ class EngineProcesses:
         return [self._info(known) for known in self._known.values()]
 
     async def get(self, name: str) -> EngineProcess:
-        """Raises Missing, Crashed, KeyError. One that leaves while it starts does not disturb others that wait."""
+        """Raises Missing, Damaged, Crashed, KeyError. One that leaves while it starts disturbs nobody else's wait."""
         known = self._known[name]
         running = self._running.get(name)
         if running is not None and running.ended is None:
@@ -273,6 +281,24 @@ class EngineProcesses:
             starting.add_done_callback(lambda task: task.cancelled() or task.exception())  # told to those who wait
             self._starting[name] = starting
         return await asyncio.shield(starting)
+
+    async def keep(self, name: str) -> None:
+        """Has it started. One that always runs is started again whenever it ends; this does not return then."""
+        wait, known = FIRST_WAIT_SECONDS, self._known[name]
+        while True:
+            began = time.monotonic()
+            try:
+                engine = await self.get(name)
+            except EngineError as error:
+                log.error("an engine did not start", extra={"engine": name, "error": str(error)})
+            else:
+                if not known.always:
+                    return
+                await engine.gone()
+            if time.monotonic() - began > LONGEST_WAIT_SECONDS:
+                wait = FIRST_WAIT_SECONDS
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 
     async def close(self) -> None:
         tasks = [*self._starting.values(), *([self._idling] if self._idling else [])]

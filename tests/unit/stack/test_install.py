@@ -17,6 +17,7 @@ from stack.install.environments import (
     lock_of,
 )
 from stack.install.fingerprint import fingerprint, is_complete, mark_complete
+from stack.install.prepared import PREPARED, _wanted, is_prepared
 from stack.settings import REPOSITORY, Settings
 
 LOCKS = sorted((REPOSITORY / "requirements").glob("*.lock"))
@@ -124,6 +125,18 @@ def test_the_gpu_flag_takes_another_lock(tmp_path: Path) -> None:
 def test_only_pytest_and_its_parts_are_laid_over_an_environment() -> None:
     chosen = _blocks_of(REPOSITORY / "requirements" / "dev.lock", TESTS_ONLY)
     assert re.findall(r"^([a-z-]+)==", chosen, re.M) == sorted(TESTS_ONLY)
+
+
+def test_what_was_taken_from_its_folder_is_prepared_again(tmp_path: Path) -> None:
+    settings, lock = Settings(home=tmp_path), REPOSITORY / "requirements" / "services.lock"
+    kokoro = PREPARED["services"]
+    folder = kokoro.folder(settings)
+    for name in kokoro.files:
+        (folder / name).mkdir(parents=True)
+    mark_complete(folder, _wanted(settings, kokoro, lock))
+    assert is_prepared(settings, "services", lock)
+    (folder / "front.onnx").rmdir()
+    assert not is_prepared(settings, "services", lock)
 
 
 def test_every_optional_engine_of_speech_has_an_environment() -> None:

@@ -99,6 +99,8 @@ async def test_captions_are_read_and_another_form_is_an_error() -> None:
     for odd in ({}, {**told, "audio": "?"}, []):
         with pytest.raises(UpstreamFailed):
             await client_of(httpx.Response(200, json=odd)).captions({"input": "hola"})
+    with pytest.raises(UpstreamFailed, match="no JSON"):
+        await client_of(httpx.Response(200, text="<html>")).captions({"input": "hola"})
 
 
 async def test_voices_and_engines_are_listed() -> None:

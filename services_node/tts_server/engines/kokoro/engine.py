@@ -46,7 +46,7 @@ MEND = "Run `./capibara6 up` (or `./capibara6 install`) again: it is put togethe
 
 
 def load(setup: Setup) -> Kokoro:
-    """Raises Missing."""
+    """Raises Missing, Damaged."""
     folder = setup.folder / "kokoro"
     for name in (FRONT, OWN, FIXED):
         if not (folder / name).is_file():

@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from services_node.tts_server.engines.contract import Damaged
 from services_node.tts_server.engines.kokoro.windows import FRAME_SAMPLES, Window
 
 Floats = NDArray[np.float32]
@@ -65,13 +66,18 @@ class Halt:
 
 
 def session_of(path: Path, threads: int) -> Any:
+    """Raises Damaged."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others need the cores
     options.enable_cpu_mem_arena = False  # an arena keeps what the longest sentence took
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no common class
+        mend = f"Remove {path.parent} and run `./capibara6 up` (or `./capibara6 install`) again."
+        raise Damaged(f"{path} cannot be read: {error}", mend) from None
 
 
 class Model:

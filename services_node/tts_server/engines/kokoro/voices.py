@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from services_node.tts_server.engines.contract import Missing, Refused, Voice
+from services_node.tts_server.engines.contract import Damaged, Refused, Voice
 from services_node.tts_server.engines.kokoro.model import Floats, Statistics
 
 log = logging.getLogger("tts_server.kokoro")
@@ -47,7 +47,7 @@ class Voices:
         return sorted(known, key=lambda voice: (not voice.language.startswith(("es", "en")), voice.language, voice.id))
 
     def styles(self, blend: Blend) -> Floats:
-        """(510, 1, 256). Raises Refused for a name nobody has, Missing for a file that is not a voice."""
+        """(510, 1, 256). Raises Refused for a name nobody has, Damaged for a file that is not a voice."""
         with self._lock:
             found = self._styles.get(blend)
             if found is None:
@@ -63,7 +63,7 @@ class Voices:
         path = self._folder / f"{name}.bin"
         styles = np.fromfile(path, "<f4")
         if styles.size != np.prod(SHAPE) or not np.isfinite(styles).all():
-            raise Missing(f"{path} is not a voice of Kokoro.", "Remove it, or put the right file in its place.")
+            raise Damaged(f"{path} is not a voice of Kokoro.", "Remove it, or put the right file in its place.")
         return styles.reshape(SHAPE)
 
 

@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 from openai import APIError, AsyncOpenAI, AsyncStream, BadRequestError, NotFoundError
 
+from services_node.tts_server import telling
 from services_node.tts_server.engines.contract import EngineInfo, Voice
 from tests.integration.services_node.tts_server.serving import Served, eventually, served
 from tests.unit.services_node.tts_server.fakes import FakeEngines
@@ -102,10 +103,15 @@ async def test_a_listener_that_leaves_before_the_first_word_stops_it_too(speech:
     await eventually(lambda: not speaker.open and not speech.parts.places.taken, "nothing is spoken any more")
 
 
-async def test_a_client_that_does_not_read_holds_its_own_work_back_and_is_cut_off_in_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bound", ["request", "stalled"])
+async def test_a_client_that_does_not_read_holds_its_own_work_back_and_is_cut_off_in_time(
+    tmp_path: Path, bound: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if bound == "stalled":
+        monkeypatch.setattr(telling, "_STALLED_SECONDS", 0.5)
     body = json.dumps({"input": "\n".join(["a " * 50] * 40), "response_format": "pcm"})  # 24 MB
     head = f"POST /v1/audio/speech HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
-    async with served(tmp_path, tts_request_seconds=0.7) as speech:
+    async with served(tmp_path, tts_request_seconds=0.7 if bound == "request" else 600.0) as speech:
         address = httpx.URL(speech.url)
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -130,5 +130,8 @@ class FakeEngines:
         speaker.info = replace(speaker.info, state="ready")
         return speaker
 
+    async def keep(self, name: str) -> None:
+        await self.get(name)
+
     async def close(self) -> None:
         self.closed = True

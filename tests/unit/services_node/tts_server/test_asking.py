@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from services_node.tts_server.asking import Order, engine_named, ordered, wish_of
-from services_node.tts_server.engines.contract import Crashed, EngineInfo, Missing, Refused
+from services_node.tts_server.engines.contract import Crashed, Damaged, EngineInfo, Missing, Refused
 from services_node.tts_server.errors import of_engine
 from services_node.tts_server.schemas import OlderRequest, SpeechRequest
 from tests.unit.services_node.tts_server.fakes import COQUI, KOKORO, PIPER, read
@@ -102,7 +102,9 @@ async def test_an_engine_of_one_language_does_not_read_another() -> None:
     assert await refused(spanish, input="en: hello") == (400, "language_not_spoken", "input")
 
 
-@pytest.mark.parametrize(("tag", "language"), [("es", "es"), ("es-419", "es"), ("EN_us", "en"), ("auto", None)])
+@pytest.mark.parametrize(
+    ("tag", "language"), [("es", "es"), ("es-419", "es"), ("EN_us", "en"), ("auto", None), ("e", "es"), ("b", "en")]
+)
 async def test_a_language_is_named_by_any_of_its_tags(tag: str, language: str | None) -> None:
     made = await order(language=tag)
     assert made.wish.language == language and made.sentences[0].language == (language or "es")
@@ -130,6 +132,9 @@ def test_what_an_engine_raises_is_told_with_what_to_do() -> None:
     missing = of_engine(Missing("there are no weights.", "put them into var/weights/tts/coqui"), "coqui")
     assert (missing.status, missing.code) == (404, "engine_not_installed")
     assert missing.detail == "coqui is not installed: there are no weights: put them into var/weights/tts/coqui"
+    damaged = of_engine(Damaged("ana.bin is not a voice", "remove it"), "kokoro")
+    assert (damaged.status, damaged.code) == (502, "engine_damaged")
+    assert damaged.detail == "kokoro cannot be used: ana.bin is not a voice: remove it"
     assert (of_engine(Refused("no sound"), "piper").status, of_engine(Crashed("it ended"), "piper").status) == (
         400,
         502,

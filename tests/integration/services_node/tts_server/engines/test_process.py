@@ -9,6 +9,7 @@ import psutil
 import pytest
 import pytest_asyncio
 
+from services_node.tts_server.engines import process
 from services_node.tts_server.engines.contract import Crashed, Missing, Refused, Spoken, Utterance
 from services_node.tts_server.engines.known import Known
 from services_node.tts_server.engines.process import EngineProcess, EngineProcesses
@@ -106,6 +107,24 @@ async def test_a_process_that_ends_in_mid_sentence_is_told_to_all_and_started_an
     again = await engines.get("fake")
     assert again.pid != engine.pid
     assert len(await spoken(again, "uno")) == 1
+
+
+async def test_one_that_always_runs_is_started_again_by_itself(
+    engines: EngineProcesses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "FIRST_WAIT_SECONDS", 0.05)
+    keeping = asyncio.create_task(engines.keep("warm"))
+    try:
+        await eventually(lambda: engines.infos()[1].state == "ready")
+        first = await engines.get("warm")
+        with pytest.raises(Crashed):
+            await spoken(first, "crash")
+        await eventually(lambda: engines.infos()[1].state == "ready")
+        again = await engines.get("warm")
+        assert again.pid != first.pid and not keeping.done()
+    finally:
+        keeping.cancel()
+    await engines.keep("fake")  # one that ends when it idles is only started
 
 
 async def test_a_listener_who_leaves_stops_the_work(engines: EngineProcesses) -> None:

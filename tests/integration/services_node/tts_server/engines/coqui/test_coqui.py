@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services_node.tts_server.engines.contract import Engine, Missing, Refused, Setup, Utterance
+from services_node.tts_server.engines.contract import Damaged, Engine, EngineError, Missing, Refused, Setup, Utterance
 from services_node.tts_server.engines.coqui import _import_package, load
 from services_node.tts_server.engines.coqui_models import SEEN_FRAMES
 
@@ -205,26 +205,26 @@ def _xtts_without_vocabulary(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "kind", "told"),
     [
-        (_nothing, "no weights in .*coqui"),
-        (_no_config, r"es-tiny/config\.json is not there"),
-        (_no_weights, r"es-tiny/model\.pth is not there"),
-        (_cut_weights, r"es-tiny can't be loaded from model\.pth"),
-        (_weights_that_run_code, r"es-tiny can't be loaded from model\.pth"),
-        (_broken_config, r"config\.json is not JSON"),
-        (_weights_of_another_shape, r"es-tiny can't be loaded from model\.pth and config\.json"),
-        (_speakers_elsewhere, r"es-tiny wants .*speakers\.pth"),
-        (_phonemes, "espeak-ng"),
-        (_xtts_without_vocabulary, r"es-tiny/vocab\.json is not there"),
+        (_nothing, Missing, "no weights in .*coqui"),
+        (_no_config, Missing, r"es-tiny/config\.json is not there"),
+        (_no_weights, Missing, r"es-tiny/model\.pth is not there"),
+        (_cut_weights, Damaged, r"es-tiny can't be loaded from model\.pth"),
+        (_weights_that_run_code, Damaged, r"es-tiny can't be loaded from model\.pth"),
+        (_broken_config, Damaged, r"config\.json is not JSON"),
+        (_weights_of_another_shape, Damaged, r"es-tiny can't be loaded from model\.pth and config\.json"),
+        (_speakers_elsewhere, Missing, r"es-tiny wants .*speakers\.pth"),
+        (_phonemes, Missing, "espeak-ng"),
+        (_xtts_without_vocabulary, Missing, r"es-tiny/vocab\.json is not there"),
     ],
 )
 def test_what_is_missing_or_broken_is_told_with_its_mend(
-    setup: Setup, harm: Callable[[Path], None], told: str, monkeypatch: pytest.MonkeyPatch
+    setup: Setup, harm: Callable[[Path], None], kind: type[EngineError], told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")  # no espeak-ng
     harm(setup.folder / "coqui" / "es-tiny")
-    with pytest.raises(Missing, match=told) as caught:
+    with pytest.raises(kind, match=told) as caught:
         load(setup)
     assert "\n" not in str(caught.value)
     assert caught.value.mend

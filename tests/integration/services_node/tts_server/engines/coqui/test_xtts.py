@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services_node.tts_server.engines.contract import Engine, Refused, Setup, Utterance
+from services_node.tts_server.engines.contract import Damaged, Engine, Setup, Utterance
 from services_node.tts_server.engines.coqui import _import_package, load
 
 pytestmark = [
@@ -59,7 +59,7 @@ def test_a_listener_who_leaves_stops_the_work(engine: Engine) -> None:
 
 
 def test_a_broken_recording_is_told_by_its_file(engine: Engine) -> None:
-    with pytest.raises(Refused, match=r"broken\.wav can't be read"):
+    with pytest.raises(Damaged, match=r"broken\.wav can't be read"):
         list(engine.speak(said("xtts-broken")))
     assert list(engine.speak(said("xtts-marta")))
 

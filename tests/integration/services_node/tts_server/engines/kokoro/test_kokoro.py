@@ -7,11 +7,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from services_node.tts_server.engines.contract import Chunk, Missing, Refused, Setup, Utterance
+from services_node.tts_server.engines.contract import Chunk, Damaged, Refused, Setup, Utterance
 from services_node.tts_server.engines.kokoro import assembly, learning, windows
 from services_node.tts_server.engines.kokoro.alphabet import sounds_of
 from services_node.tts_server.engines.kokoro.engine import Kokoro, load
-from services_node.tts_server.engines.kokoro.model import Floats, Halt
+from services_node.tts_server.engines.kokoro.model import FIXED, FRONT, OWN, Floats, Halt, Model
 from services_node.tts_server.engines.kokoro.timing import layout_of
 from services_node.tts_server.engines.kokoro.windows import Window
 from stack.paths import speech_directory
@@ -127,8 +127,17 @@ def test_a_voice_file_that_is_none_is_told_by_its_name(
     (folder / "ef_broken.bin").write_bytes(b"not a voice")
     from services_node.tts_server.engines.kokoro.voices import Voices
 
-    with pytest.raises(Missing, match=r"ef_broken\.bin"):
+    with pytest.raises(Damaged, match=r"ef_broken\.bin"):
         Voices(folder).styles((("ef_broken", 1.0),))
+
+
+def test_a_graph_that_is_none_is_told_with_what_to_do(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("kokoro")
+    for name in (FRONT, OWN, FIXED):
+        (folder / name).write_bytes(b"not a graph")
+    with pytest.raises(Damaged, match=r"front\.onnx cannot be read") as told:
+        Model(folder, 1)
+    assert f"Remove {folder}" in told.value.mend
 
 
 def test_packages_that_are_not_the_chosen_ones_are_refused(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiny_kyutai import make_model, make_recording
 
-from services_node.tts_server.engines.contract import Engine, Missing, Refused, Setup, Utterance
+from services_node.tts_server.engines.contract import Damaged, Engine, EngineError, Missing, Refused, Setup, Utterance
 from services_node.tts_server.engines.kyutai import load
 
 pytestmark = pytest.mark.filterwarnings(
@@ -128,7 +128,7 @@ def test_what_it_cannot_speak_is_refused(engine: Engine, utterance: Utterance, t
 def test_a_broken_voice_is_told_by_its_file_and_harms_no_other(setup: Setup, name: str) -> None:
     (setup.folder / "kyutai" / "spanish" / "voices" / name).write_bytes(b"not audio" * 100)
     engine = load(setup)
-    with pytest.raises(Refused, match=name):
+    with pytest.raises(Damaged, match=name):
         list(engine.speak(said(voice="broken")))
     assert list(engine.speak(said()))
 
@@ -140,7 +140,7 @@ def test_a_voice_of_another_model_is_told_before_it_speaks(setup: Setup, tmp_pat
     list(load(Setup(tmp_path / "other", 1, tmp_path / "others")).speak(said()))
     [foreign] = (tmp_path / "others").glob("kyutai-voice-*")
     shutil.copy(foreign, setup.folder / "kyutai" / "spanish" / "voices" / "foreign.safetensors")
-    with pytest.raises(Refused, match=r"foreign\.safetensors was made for another model"):
+    with pytest.raises(Damaged, match=r"foreign\.safetensors was made for another model"):
         list(load(setup).speak(said(voice="foreign")))
 
 
@@ -182,22 +182,24 @@ def _no_language(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("harm", "kind", "told"),
     [
-        (_nothing, "no weights in .*kyutai"),
-        (_no_tokenizer, r"spanish/tokenizer\.json is not there"),
-        (_no_voice, "no voice in .*spanish/voices"),
-        (_cut_weights, r"weights model\.safetensors in .* can't be loaded"),
-        (_broken_config, r"spanish\.yaml is no config"),
-        (_a_config_of_something_else, r"spanish\.yaml is no config"),
-        (_half_a_config, r"spanish\.yaml is no config"),
-        (_two_configs, "several configs: english.yaml, spanish.yaml"),
-        (_no_language, "'mine' .* does not tell the model's language"),
+        (_nothing, Missing, "no weights in .*kyutai"),
+        (_no_tokenizer, Missing, r"spanish/tokenizer\.json is not there"),
+        (_no_voice, Missing, "no voice in .*spanish/voices"),
+        (_cut_weights, Damaged, r"weights model\.safetensors in .* can't be loaded"),
+        (_broken_config, Damaged, r"spanish\.yaml is no config"),
+        (_a_config_of_something_else, Damaged, r"spanish\.yaml is no config"),
+        (_half_a_config, Damaged, r"spanish\.yaml is no config"),
+        (_two_configs, Missing, "several configs: english.yaml, spanish.yaml"),
+        (_no_language, Missing, "'mine' .* does not tell the model's language"),
     ],
 )
-def test_what_is_missing_or_broken_is_told_with_its_mend(setup: Setup, harm: Callable[[Path], None], told: str) -> None:
+def test_what_is_missing_or_broken_is_told_with_its_mend(
+    setup: Setup, harm: Callable[[Path], None], kind: type[EngineError], told: str
+) -> None:
     harm(setup.folder / "kyutai" / "spanish")
-    with pytest.raises(Missing, match=told) as caught:
+    with pytest.raises(kind, match=told) as caught:
         load(setup)
     assert "\n" not in str(caught.value)
     assert caught.value.mend
