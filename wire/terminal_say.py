@@ -95,7 +95,10 @@ class _Whole:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        try:
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        except OSError as error:
+            raise OSError(f"{path} can't be written: {error.strerror}") from None
         self._file, self._part = os.fdopen(handle, "wb"), Path(name)
 
     def __enter__(self) -> _Whole:
@@ -250,6 +253,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error.code}: {error.detail}\n")
         if error.code == "tts_server_unreachable":
             sys.stderr.write("is the stack up? ./capibara6 status\n")
+        if error.code == "input_too_long":
+            sys.stderr.write("a longer text is a document: the flow `speech` makes a file of it (docs/speech.md)\n")
         return WRONG if error.status in {400, 404, 413, 422} else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -121,3 +121,9 @@ async def test_a_player_that_fails_is_told(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(terminal_say.PLAYERS, "mute", ())
     with pytest.raises(OSError, match="with -o"):
         await said(Client(SECOND), player=str(program))
+
+
+async def test_a_folder_that_is_not_there_is_told_by_the_files_own_name(folder: Path) -> None:
+    with pytest.raises(OSError, match=r"^nowhere/a\.mp3 can't be written: No such file") as told:
+        await said(Client(SECOND), "-o", "nowhere/a.mp3")
+    assert ".part" not in str(told.value)
