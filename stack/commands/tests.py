@@ -6,8 +6,10 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from stack.install.report import elapsed, say
 from stack.settings import REPOSITORY, Settings, read_settings
 
 TIERS = ("static", "unit", "integration", "e2e")
+NOTHING_RAN = 5  # pytest: nothing of this part is in this run
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,23 +154,54 @@ def bench(given: argparse.Namespace) -> int:
 
 
 def _pytest(settings: Settings, tier: str, paths: Sequence[str], full: bool) -> int:
-    status = ran = 0
-    for part in PARTS:
-        chosen = _chosen(part, paths) if part.tier == tier else []
-        if not chosen:
-            continue
-        ran += 1
-        marks = [] if full else ["-m", "not full"]
-        python = str(environment_python(settings, part.environment))
-        say(f"{tier}: {' '.join(chosen)} (environment {part.environment})")
-        apart = [f"--ignore=tests/{tier}/{folder}" for folder in part.apart]
-        command = [python, "-m", "pytest", *marks, *apart, *chosen]
-        status = subprocess.run(command, check=False, cwd=REPOSITORY, env=_environment(settings)).returncode
-        if status not in (0, 5):  # 5: nothing of this part is in this run
-            return status
-    if not ran:
+    runs = [
+        _command(settings, part, chosen, full)
+        for part in PARTS
+        if part.tier == tier and (chosen := _chosen(part, paths))
+    ]
+    if not runs:
         raise ConfigurationError(f"no {tier} test is at {' '.join(paths)}", f"see tests/{tier}/")
+    if tier == "unit" and len(runs) > 1:
+        return _side_by_side(runs, _environment(settings))
+    for command in runs:
+        say(f"{tier}: {_shown(command)}")
+        status = subprocess.run(command, check=False, cwd=REPOSITORY, env=_environment(settings)).returncode
+        if status not in (0, NOTHING_RAN):
+            return status
     return 0
+
+
+def _command(settings: Settings, part: Part, chosen: Sequence[str], full: bool) -> list[str]:
+    python = str(environment_python(settings, part.environment))
+    marks = [] if full else ["-m", "not full"]
+    apart = [f"--ignore=tests/{part.tier}/{folder}" for folder in part.apart]
+    return [python, "-m", "pytest", *marks, *apart, *chosen]
+
+
+def _side_by_side(runs: Sequence[list[str]], environment: dict[str, str]) -> int:
+    """Unit tests share nothing: their parts use the cores that there are. Each one's output is shown when it is over;
+    the status is that of the first that fails."""
+
+    def run(command: list[str]) -> int:
+        done = subprocess.run(
+            command, check=False, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True,
+        )  # fmt: skip
+        with showing:
+            say(f"unit: {_shown(command)}")
+            sys.stdout.write(done.stdout)
+            sys.stdout.flush()
+        return done.returncode
+
+    showing = threading.Lock()
+    with ThreadPoolExecutor(len(runs)) as pool:
+        statuses = list(pool.map(run, runs))
+    return next((status for status in statuses if status not in (0, NOTHING_RAN)), 0)
+
+
+def _shown(command: Sequence[str]) -> str:
+    environment = Path(command[0]).parent.parent.name
+    return f"{' '.join(word for word in command if word.startswith('tests/'))} (environment {environment})"
 
 
 def _chosen(part: Part, paths: Sequence[str]) -> list[str]:
