@@ -6,7 +6,6 @@ in a file of its run (`batch.json`): Prefect is given the run's id alone.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import logging
@@ -19,18 +18,13 @@ from datetime import UTC, datetime
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from db.batches import KIND, Batches, Begun
-from db.engine import Database
+from db.batches import KIND, Begun
 from db.errors import DatabaseUnavailable
-from db.files import Files
-from db.records import FileRecord, OwnedRun, RunStatus, StepRecord
-from db.turns import Turns
-from db.urls import database_url
+from db.records import FileRecord, RunStatus, StepRecord
 from flows.batch_jobs import ASKED, Job, read_jobs
-from flows.batch_runs import traced
+from flows.batch_runs import BatchRun, perform
 from flows.code import CODE_ERROR, CodeRequest, CodeTools, CodeWork, ConversationTurns, GivenFile
 from flows.code_events import CodeAccount, CodeEvent, CodeLimits
 from flows.code_told import account_told
@@ -38,18 +32,16 @@ from flows.errors import batch_failed, job_failed
 from flows.file_store import FileStore, NewFile, one_chunk
 from flows.sandboxes import E2BSandboxes, connection
 from flows.steps import PlainSteps
-from flows.work import Account, Performed, Span, finished_run
+from flows.work import Account, Performed
 from stack.processes import stack_id
-from stack.secrets import Secrets, load_secrets
-from stack.settings import Settings, get_settings
-from wire import telemetry
+from stack.secrets import Secrets
+from stack.settings import Settings
 from wire.border import keys_needed
+from wire.context import RequestContext
 from wire.errors import ApiError
 from wire.ids import uuid7
 
 log = logging.getLogger("flows.code_batch")
-
-SERVICE = "flow-worker"  # whose process this is
 
 
 class Silence:
@@ -71,33 +63,28 @@ class JobFiles:
         return await self.store.save(named, chunks, most_bytes=most_bytes)
 
 
-class Batch:
+class CodeBatch(BatchRun):
     """One batch at work."""
 
     def __init__(self, settings: Settings, secrets: Secrets) -> None:
-        self._settings = settings
-        self.database = Database(database_url(settings, secrets))
-        self.rows, self._turns = Batches(self.database), Turns(self.database)
-        self._file_rows = Files(self.database)
-        self._files = FileStore(settings.home, self._file_rows, owner_bytes=settings.owner_files_bytes)
+        super().__init__(settings, secrets)
         key = secrets.services_key.get_secret_value() if keys_needed(settings, "sandbox-gateway") else None
         self.sandboxes = E2BSandboxes(
             connection(os.environ, settings, key), stack_id(settings), settings.code_sandbox_wait_seconds
         )
 
     async def jobs(self, begun: Begun) -> list[Job]:
-        for file in await self._file_rows.of_run(begun.id, begun.owner):
-            if file.name == ASKED:
-                _, path = await self._files.find(file.id, begun.owner)
-                return read_jobs(path.read_bytes())
-        raise batch_failed("What was asked is not there any more.")
+        data = await self.file_named(begun, ASKED)
+        if data is None:
+            raise batch_failed("What was asked is not there any more.")
+        return read_jobs(data)
 
     async def work(self, begun: Begun, job: Job, number: int) -> tuple[Performed, CodeAccount]:
         """Runs one job and keeps what it said as a file of the run."""
         given = [
             GivenFile(file["name"], base64.b64decode(file["data"]))
             if "data" in file
-            else GivenFile(file["name"], (await self._files.find(uuid.UUID(file["file_id"]), begun.owner))[1])
+            else GivenFile(file["name"], (await self.files.find(uuid.UUID(file["file_id"]), begun.owner))[1])
             for file in job.files
         ]
         request = CodeRequest(
@@ -109,14 +96,14 @@ class Batch:
             files=tuple(given),
             timeout_seconds=job.timeout_seconds,
         )
-        limits = CodeLimits.of(self._settings)
-        tools = CodeTools(self.sandboxes, JobFiles(self._files, number), ConversationTurns(), limits)
+        limits = CodeLimits.of(self.settings)
+        tools = CodeTools(self.sandboxes, JobFiles(self.files, number), ConversationTurns(), limits)
         done = CodeWork(request, tools, _nothing)
         ended = await done.perform(Silence(), PlainSteps(), lambda: None)
         told = account_told(done.account) | {"failed": ended.error.detail if ended.error else None}
         data = json.dumps(told, ensure_ascii=False).encode()
         new = NewFile(begun.owner, f"job-{number}.json", "application/json", begun.id)
-        await self._files.save(new, one_chunk(data), most_bytes=len(data))
+        await self.files.save(new, one_chunk(data), most_bytes=len(data))
         return ended, done.account
 
     async def is_open(self, begun: Begun) -> bool:
@@ -126,37 +113,18 @@ class Batch:
         except DatabaseUnavailable:
             return True
 
-    async def finish(self, begun: Begun, account: Account, error: ApiError | None) -> None:
-        """Closes the run's row, unless somebody did."""
-        status: RunStatus = "failed" if error else "completed"
-        run = OwnedRun(begun.id, begun.owner, None)
-        span = Span(datetime.now(UTC), account.elapsed_ms())
-        await self._turns.finish(finished_run(run, account, status, error, span))
-
     async def close(self) -> None:
-        await self.sandboxes.stop(self._settings.graceful_stop_seconds)
-        await self.database.close()
+        await self.sandboxes.stop(self.settings.graceful_stop_seconds)
+        await super().close()
 
 
 @flow(name=KIND, persist_result=False, validate_parameters=False, log_prints=False, retries=0)
 async def code_batch(run_id: str) -> State[None]:
     """Runs the jobs of a batch. Code that fails is a job that was run; the batch fails when a sandbox does."""
-    settings = get_settings()
-    telemetry.start(SERVICE)
-    batch = Batch(settings, load_secrets(settings))
-    try:
-        of_prefect = uuid.UUID(flow_run.id) if flow_run.id else None
-        begun = await batch.rows.begin(uuid.UUID(run_id), of_prefect)
-        if begun is None:
-            return Cancelled(message="It was not waiting any more.")
-        return await traced(KIND, begun, lambda _: _run(batch, begun))
-    finally:
-        await batch.close()
-        if telemetry.on():
-            await asyncio.to_thread(telemetry.stop)
+    return await perform(KIND, CodeBatch, run_id, _run)
 
 
-async def _run(batch: Batch, begun: Begun) -> State[None]:
+async def _run(batch: CodeBatch, begun: Begun, _context: RequestContext) -> State[None]:
     account, failed = Account(), 0
     try:
         jobs = await batch.jobs(begun)
@@ -176,7 +144,7 @@ async def _run(batch: Batch, begun: Begun) -> State[None]:
     return Completed(message=f"{len(jobs)} jobs were run.")
 
 
-async def _as_task(batch: Batch, begun: Begun, job: Job, number: int) -> StepRecord:
+async def _as_task(batch: CodeBatch, begun: Begun, job: Job, number: int) -> StepRecord:
     """One job as a task of the flow run, and as a step of ours."""
     step_id, started_at = uuid7(), datetime.now(UTC)
 

@@ -7,40 +7,29 @@ artifact) and in the run's steps, each written when it has ended.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from prefect import flow, task
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from db.batches import Batches, Begun
-from db.engine import Database
+from db.batches import Begun
 from db.errors import DatabaseUnavailable
-from db.files import Files
-from db.records import OwnedRun, RunStatus
 from db.runs import SPEECH_BATCH
-from db.turns import Turns
-from db.urls import database_url
-from flows.batch_runs import traced
+from flows.batch_runs import BatchRun, perform
 from flows.errors import speech_failed
-from flows.file_store import FileStore
 from flows.speech import Narrator, RunPart, SpeechAccount, SpeechLimits, SpeechRequest, SpokenPart
 from flows.speech_asked import ASKED, Asked, read_asked
 from flows.steps import Effect, limited
 from flows.voice import worth_trying_again
-from flows.work import Span, finished_run
-from stack.secrets import Secrets, load_secrets
-from stack.settings import Settings, get_settings
+from stack.secrets import Secrets
+from stack.settings import Settings
 from stack.topology import load_topology
-from wire import telemetry
 from wire.border import keys_needed
 from wire.clients.speech import SpeechClient
 from wire.context import RequestContext
@@ -48,7 +37,6 @@ from wire.errors import ApiError, InternalError
 
 log = logging.getLogger("flows.speech_batch")
 
-SERVICE = "flow-worker"  # whose process this is
 RETRY_SECONDS = 5.0  # a TTS server that restarts is back by then
 
 
@@ -73,28 +61,22 @@ class Progress:
                 await aupdate_progress_artifact(self.artifact, percent, words)
 
 
-class SpeechBatch:
+class SpeechBatch(BatchRun):
     """One document at work."""
 
     def __init__(self, settings: Settings, secrets: Secrets) -> None:
-        self._settings = settings
-        self.database = Database(database_url(settings, secrets))
-        self.rows, self._turns = Batches(self.database), Turns(self.database)
-        self._file_rows = Files(self.database)
-        files = FileStore(settings.home, self._file_rows, owner_bytes=settings.owner_files_bytes)
+        super().__init__(settings, secrets)
         key = secrets.services_key.get_secret_value() if keys_needed(settings, "tts-server") else None
         url = load_topology(settings).url("tts-server")
         self.speaker = SpeechClient(url, key=key, read_seconds=settings.speech_read_seconds)
         self.limits = SpeechLimits.of(settings)
-        self.files = files
-        self.narrator = Narrator(self.speaker, files, self.limits)
+        self.narrator = Narrator(self.speaker, self.files, self.limits)
 
     async def asked(self, begun: Begun) -> Asked:
-        for file in await self._file_rows.of_run(begun.id, begun.owner):
-            if file.name == ASKED:
-                _, path = await self.files.find(file.id, begun.owner)
-                return read_asked(await asyncio.to_thread(path.read_bytes))
-        raise speech_failed("what was asked is not there any more.")
+        data = await self.file_named(begun, ASKED)
+        if data is None:
+            raise speech_failed("what was asked is not there any more.")
+        return read_asked(data)
 
     async def note(self, begun: Begun, account: SpeechAccount) -> None:
         """Writes the newest step. Raises RunClosed when the run is not wanted any more; a database that is away says
@@ -106,33 +88,15 @@ class SpeechBatch:
         if not open_:
             raise RunClosed
 
-    async def finish(self, begun: Begun, account: SpeechAccount, error: ApiError | None) -> None:
-        """Closes the run's row, unless somebody did."""
-        status: RunStatus = "failed" if error else "completed"
-        span = Span(datetime.now(UTC), account.elapsed_ms())
-        await self._turns.finish(finished_run(OwnedRun(begun.id, begun.owner, None), account, status, error, span))
-
     async def close(self) -> None:
         await self.speaker.close()
-        await self.database.close()
+        await super().close()
 
 
 @flow(name=SPEECH_BATCH, persist_result=False, validate_parameters=False, log_prints=False, retries=0)
 async def speech_batch(run_id: str) -> State[None]:
     """Speaks a document. It fails when a part cannot be spoken; then, and when it is cancelled, no audio is kept."""
-    settings = get_settings()
-    telemetry.start(SERVICE)
-    batch = SpeechBatch(settings, load_secrets(settings))
-    try:
-        of_prefect = uuid.UUID(flow_run.id) if flow_run.id else None
-        begun = await batch.rows.begin(uuid.UUID(run_id), of_prefect)
-        if begun is None:
-            return Cancelled(message="It was not waiting any more.")
-        return await traced(SPEECH_BATCH, begun, lambda context: _run(batch, begun, context))
-    finally:
-        await batch.close()
-        if telemetry.on():
-            await asyncio.to_thread(telemetry.stop)
+    return await perform(SPEECH_BATCH, SpeechBatch, run_id, _run)
 
 
 async def _run(batch: SpeechBatch, begun: Begun, context: RequestContext) -> State[None]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from db.batches import Begun
-from flows import code_batch
+from flows import batch_runs, code_batch
 from flows.batch_jobs import Job, read_jobs, written_jobs
 from flows.code_events import CodeAccount
 from flows.work import Account, Performed
@@ -56,10 +56,10 @@ class Batch:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Batch], Any]:
     monkeypatch.setattr(code_batch, "task", lambda **_: lambda function: function)
-    monkeypatch.setattr(code_batch, "load_secrets", lambda _: None)
+    monkeypatch.setattr(batch_runs, "load_secrets", lambda _: None)
 
     async def run(batch: Batch) -> Any:
-        monkeypatch.setattr(code_batch, "Batch", lambda *_: batch)
+        monkeypatch.setattr(code_batch, "CodeBatch", lambda *_: batch)
         return await code_batch.code_batch.fn(str(BEGUN.id))
 
     return run

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from db.batches import Begun
-from flows import speech_batch
+from flows import batch_runs, speech_batch
 from flows.errors import speech_failed
 from flows.speech import Narrator, SpeechAccount
 from flows.speech_asked import Asked
@@ -60,7 +60,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Batch], Any]:
         return uuid7()
 
     monkeypatch.setattr(speech_batch, "task", lambda **_: lambda function: function)
-    monkeypatch.setattr(speech_batch, "load_secrets", lambda _: None)
+    monkeypatch.setattr(batch_runs, "load_secrets", lambda _: None)
     monkeypatch.setattr(speech_batch, "acreate_progress_artifact", nothing)
     monkeypatch.setattr(speech_batch, "aupdate_progress_artifact", nothing)
 
