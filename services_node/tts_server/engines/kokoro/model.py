@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,11 @@ FRONT, OWN, FIXED, LEARN = (f"{name}.onnx" for name in ("front", "own", "fixed",
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """A sentence before it has a sound. frames: (1, 512, n); harmonics: (1, 22, 60 n + 1); style: (1, 256);
-    durations: of each sound and both ends, in units of two frames."""
+    """A sentence before it has a sound. frames: (1, 512, n); harmonics: (1, 22, 60 n + 1); durations: of each sound
+    and both ends, in units of two frames."""
 
     frames: Floats
     harmonics: Floats
-    style: Floats
     durations: list[float]
 
 
@@ -81,34 +81,52 @@ def session_of(path: Path, threads: int) -> Any:
 
 
 class Model:
-    """Calls are from any thread. Where a beginning is waited for, all threads work on one piece; else each on its own,
-    which makes a fifth more of them."""
+    """Calls are from any thread. Where a listener waits, all threads work on one piece; else each on its own, which
+    makes a fifth more of them. Nearly all voices are known: what unknown ones need is loaded when one speaks."""
 
     def __init__(self, folder: Path, threads: int) -> None:
+        self._folder = folder
         self._front = session_of(folder / FRONT, threads)
-        self._fixed = session_of(folder / FIXED, threads)
-        self._own = session_of(folder / OWN, 1)
+        self._all_threads, self._one_thread = session_of(folder / FIXED, threads), session_of(folder / FIXED, 1)
+        self._loading = threading.Lock()
+        self._own_session: Any = None
 
     def outline(self, ids: list[int], style: Floats, speed: float, halt: Halt) -> Outline:
         given = {"tokens": [[0, *ids, 0]], "style": style, "speed": np.array([speed], np.float32)}
         frames, harmonics, durations = halt.run(self._front, ["frames", "harmonics", "duration"], given)
-        return Outline(frames, harmonics, style, durations.ravel().tolist())
+        return Outline(frames, harmonics, durations.ravel().tolist())
 
-    def sound(self, outline: Outline, window: Window, statistics: Statistics | None, halt: Halt) -> Floats:
+    def sound(
+        self,
+        outline: Outline,
+        window: Window,
+        style: Floats,
+        statistics: Statistics | None,
+        halt: Halt,
+        *,
+        all_threads: bool = False,
+    ) -> Floats:
         """Samples of the window's frames, (300 × frames,). statistics: None where it takes its own."""
-        given: dict[str, Any] = dict(generator_input(outline, window.read_from, window.read_to))
-        session = self._own
-        if statistics is not None:
-            session = self._fixed
+        given: dict[str, Any] = dict(generator_input(outline, window.read_from, window.read_to, style))
+        if statistics is None:
+            session = self._own()
+        else:
+            session = self._all_threads if all_threads else self._one_thread
             given |= {"mean": statistics.mean, "deviation": statistics.deviation}
         samples = halt.run(session, ["audio"], given)[0].ravel()
         skipped = (window.start - window.read_from) * FRAME_SAMPLES
         return samples[skipped : skipped + (window.stop - window.start) * FRAME_SAMPLES]
 
+    def _own(self) -> Any:
+        with self._loading:
+            if self._own_session is None:
+                self._own_session = session_of(self._folder / OWN, 1)
+            return self._own_session
 
-def generator_input(outline: Outline, start: int, stop: int) -> dict[str, Floats]:
+
+def generator_input(outline: Outline, start: int, stop: int, style: Floats) -> dict[str, Floats]:
     return {
         "frames": np.ascontiguousarray(outline.frames[:, :, start:stop]),
         "harmonics": np.ascontiguousarray(outline.harmonics[:, :, 60 * start : 60 * stop + 1]),
-        "style": outline.style,
+        "style": style,
     }

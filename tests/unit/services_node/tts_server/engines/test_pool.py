@@ -46,7 +46,8 @@ def test_what_is_cancelled_in_time_is_never_begun() -> None:
 def test_what_can_wait_gives_way_to_the_urgent_until_its_time_has_come() -> None:
     pool = Pool(2, "t")
     now = time.monotonic()
-    with pool.urgent():
+    with pool.urgency() as urgent:
+        urgent(True)
         waiting = pool.submit(now + 100, lambda: "later", latest=now + 90)
         due = pool.submit(now + 100, lambda: "due", latest=now - 1)
         assert due.result(10) == "due"
@@ -75,6 +76,23 @@ def test_of_those_that_use_all_cores_one_is_done_at_a_time() -> None:
         one.result(10)
     assert most == 1
     assert pool.submit(10, lambda: "after", alone=True).result(10) == "after"
+    pool.close()
+
+
+def test_who_shares_the_cores_is_counted_and_urgency_ends_with_its_holder() -> None:
+    pool = Pool(1, "t")
+    gate = Gate(pool)
+    with pool.urgency() as urgent, pool.urgency() as other:
+        assert pool.load == 1, "the piece that is being done"
+        urgent(True)
+        urgent(True)
+        other(True)
+        assert pool.load == 3
+        other(False)
+        assert pool.load == 2
+    gate.open()
+    pool.submit(0, lambda: None).result(10)
+    assert pool.submit(0, lambda: pool.load).result(10) == 1, "itself alone"
     pool.close()
 
 

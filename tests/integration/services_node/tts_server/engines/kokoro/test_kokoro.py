@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -58,24 +59,53 @@ def test_the_sound_does_not_depend_on_the_pieces_it_is_made_in(kokoro: Kokoro) -
     styles, statistics = kokoro._voices.styles(DORA), kokoro._statistics.get(DORA)
     assert statistics is not None, "the default voices are learnt at install"
     ids = sounds_of(SENTENCE, "es", kokoro._phonemes).ids
-    outline = model.outline(ids, styles[learning.ROW], 1.0, halt)
-    layout = layout_of(outline.durations)
-    whole = model.sound(outline, Window(layout.start, layout.stop, layout.start, layout.stop), statistics, halt)
-    pieces = [model.sound(outline, one, statistics, halt) for one in windows.hurried(layout.start, layout.stop)]
-    assert len(pieces) > 3
-    assert distance(whole, np.concatenate(pieces)) < 2.0
+    outline, style = model.outline(ids, styles[len(ids) - 1], 1.0, halt), styles[learning.ROW]
+    start, stop = layout_of(outline.durations).start, layout_of(outline.durations).stop
+    whole = model.sound(outline, Window(start, stop, start, stop), style, statistics, halt)
+    small = [windows.piece(place, 30, start, stop) for place in range(start, stop - windows.FIRST, 30)]
+    for planned in (small, windows.pieces(start, start, stop)):
+        pieces = [model.sound(outline, one, style, statistics, halt, all_threads=one in small) for one in planned]
+        assert len(pieces) > 2
+        assert distance(whole, np.concatenate(pieces)) < 2.0
 
 
 def test_what_is_told_of_a_voice_sounds_as_what_is_taken_from_the_sentence(kokoro: Kokoro) -> None:
     model, halt = kokoro._model, Halt()
     styles, statistics = kokoro._voices.styles(DORA), kokoro._statistics.get(DORA)
     ids = sounds_of(SENTENCE, "es", kokoro._phonemes).ids
-    outline = model.outline(ids, styles[learning.ROW], 1.0, halt)
+    style = styles[len(ids) - 1]
+    outline = model.outline(ids, style, 1.0, halt)
     layout = layout_of(outline.durations)
     window = Window(layout.start, layout.stop, layout.start, layout.stop)
-    own, told = (model.sound(outline, window, one, halt) for one in (None, statistics))
+    own = model.sound(outline, window, style, None, halt)
+    told = model.sound(outline, window, styles[learning.ROW], statistics, halt)
     assert distance(own, told) < 4.0
     assert 0.6 < rms(told) / rms(own) < 1.6
+
+
+def test_a_voice_of_which_nothing_is_known_is_said_too_and_with_time_in_hand_as_well(kokoro: Kokoro) -> None:
+    mixed = (("ef_dora", 0.5), ("em_alex", 0.5))
+    assert kokoro._statistics.get(mixed) is None, "mixes are too many to be kept"
+    lengths = [
+        seconds(list(kokoro.speak(Utterance(SENTENCE, "es", voice, deadline=time.monotonic() + ahead))))
+        for voice, ahead in ((mixed, 0.0), (mixed, 10.0), (DORA, 0.0), (DORA, 10.0))
+    ]
+    assert all(3 < length < 7 for length in lengths)
+    assert lengths[2] == pytest.approx(lengths[3], abs=0.8), "said with its first clause alone, or in one"
+
+
+def test_two_who_listen_at_once_are_each_said_in_order_and_whole(kokoro: Kokoro) -> None:
+    with ThreadPoolExecutor(2) as both:
+        said = list(
+            both.map(
+                lambda text: list(kokoro.speak(Utterance(text, "es", DORA, deadline=time.monotonic()))),
+                (SENTENCE, "No olvides apagar las luces y cerrar la puerta cuando salgas."),
+            )
+        )
+    for chunks, last in zip(said, ("grande", "salgas"), strict=True):
+        assert len(chunks) > 2 and [word.text for chunk in chunks for word in chunk.words][-1] == last
+        assert 3 < seconds(chunks) < 7
+    assert not kokoro._under_way and kokoro._pool.load == 0
 
 
 def test_speed_and_mixes_are_the_engines_own(kokoro: Kokoro) -> None:

@@ -4,7 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services_node.tts_server.engines.kokoro import windows
-from services_node.tts_server.engines.kokoro.windows import CONTEXT, FIRST, LARGEST, WHOLE, Window, calm, hurried
+from services_node.tts_server.engines.kokoro.windows import (
+    CONTEXT,
+    FIRST,
+    LARGEST,
+    WHOLE,
+    Window,
+    piece,
+    pieces,
+    wholes,
+)
 
 
 def covers(plan: list[Window], start: int, stop: int) -> bool:
@@ -12,35 +21,44 @@ def covers(plan: list[Window], start: int, stop: int) -> bool:
     return joined and plan[0].start == start and plan[-1].stop == stop
 
 
-@given(st.integers(0, 20), st.integers(1, 4000))
-def test_what_is_hurried_covers_the_sentence_in_pieces_that_grow_and_end(start: int, length: int) -> None:
-    plan = hurried(start, start + length)
-    assert covers(plan, start, start + length)
-    assert all(one.stop - one.start <= LARGEST + FIRST for one in plan)
-    assert plan[0].stop - plan[0].start < FIRST * 2
+@given(st.integers(0, 20), st.integers(1, 4000), st.data())
+def test_pieces_of_any_length_cover_a_sentence_and_none_is_left_that_is_not_worth_one(
+    start: int, length: int, data: st.DataObject
+) -> None:
+    stop, plan = start + length, list[Window]()
+    while not plan or plan[-1].stop < stop:
+        frames = data.draw(st.integers(FIRST, LARGEST))
+        plan.append(piece(plan[-1].stop if plan else start, frames, start, stop))
+    assert covers(plan, start, stop)
+    assert all(FIRST <= one.stop - one.start < LARGEST + FIRST for one in plan) or length < FIRST
+
+
+@given(st.integers(0, 20), st.integers(1, 4000), st.integers(0, 300))
+def test_what_is_left_is_made_in_the_largest_pieces(start: int, length: int, made: int) -> None:
+    place, stop = start + min(made, length), start + length
+    plan = pieces(place, start, stop)
+    assert plan == [] if place == stop else covers(plan, place, stop)
+    assert all(one.stop - one.start == LARGEST for one in plan[:-1])
 
 
 def test_a_piece_is_made_from_as_much_beside_it_as_its_sound_depends_on() -> None:
-    plan = hurried(4, 300)
-    assert plan[0].read_from == 4
-    assert plan[1].read_from == plan[1].start - CONTEXT
-    assert plan[0].read_to == plan[0].stop + CONTEXT
-    assert plan[-1].read_to == 300
-
-
-def test_with_time_in_hand_the_first_piece_is_longer() -> None:
-    assert hurried(0, 400, first=100)[0].stop == 100
-    assert hurried(0, 400, first=1)[0].stop == FIRST
+    first, second = piece(4, 40, 4, 300), piece(44, 250, 4, 300)
+    assert (first.read_from, first.read_to) == (4, 44 + CONTEXT)
+    assert (second.read_from, second.read_to) == (44 - CONTEXT, 300)
+    assert (first.frames, first.seconds) == (40 + CONTEXT, 0.5)
 
 
 @given(st.integers(1, 6000), st.lists(st.integers(0, 6000), max_size=40))
-def test_what_is_calm_covers_the_sentence_in_long_pieces(length: int, quiet: list[int]) -> None:
-    plan = calm(0, length, sorted(quiet))
+def test_a_voice_that_is_not_known_is_said_in_parts_of_about_equal_length(length: int, quiet: list[int]) -> None:
+    plan = wholes(0, length, sorted(quiet))
     assert covers(plan, 0, length)
     assert len(plan) == -(-length // WHOLE)
 
 
-def test_long_sentences_are_cut_where_it_is_quiet() -> None:
-    [first, second] = calm(0, WHOLE + 100, [50, 190, 390])
-    assert (first.stop, second.start) == (190, 190)
+def test_its_parts_meet_where_it_is_quiet() -> None:
+    first, second = wholes(0, WHOLE + 100, [50, 120, 250])
+    assert first.stop == second.start == 120
+
+
+def test_a_second_has_eighty_frames() -> None:
     assert windows.FRAMES_PER_SECOND == 80
