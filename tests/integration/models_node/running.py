@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -15,10 +16,18 @@ import httpx
 
 from stack.secrets import ensure_secrets
 from stack.settings import REPOSITORY, Settings, get_settings
-from stack.topology import load_topology
+from stack.topology import PORTS, load_topology
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
+
+
+def free_offset() -> int:
+    """One that puts the model server where nobody listens, below the ports that connections are given."""
+    while True:
+        offset = random.randrange(10_000, 23_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", PORTS["model-server"] + offset)):
+            return offset
 
 
 @contextlib.contextmanager
@@ -30,7 +39,7 @@ def model_server(folder: Path, **variables: str) -> Iterator[str]:
     (installed / "cache").mkdir(exist_ok=True)
     for name in ("weights", "cache"):  # what an engine's first start compiles is not compiled for each test anew
         (home / name).symlink_to(installed / name)
-    offset = random.randrange(24_000, 30_000)
+    offset = free_offset()
     settings = Settings(home=home, port_offset=offset)
     ensure_secrets(settings)
     own = {"HOME": str(home), "PORT_OFFSET": str(offset)} | {name.upper(): value for name, value in variables.items()}

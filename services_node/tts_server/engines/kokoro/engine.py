@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -269,16 +269,23 @@ class Kokoro:
         if not self._learning.acquire(blocking=False):
             return
 
-        def work() -> None:
+        def turn(work: Callable[[], learning.Heard]) -> learning.Heard:
+            return self._pool.submit(float("inf"), work, latest=float("inf")).result()
+
+        def learn() -> None:
             try:
-                found = learning.learn(self._model, self._folder, styles, self._phonemes, halt=Halt(), threads=1)
+                found = learning.learn(
+                    self._model, self._folder, styles, self._phonemes, halt=Halt(), threads=1, turn=turn
+                )
                 self._statistics.put(voice, found)
+            except CancelledError:
+                log.info("nothing was learnt of voice %s: the engine ends", voice)
             except Exception:
                 log.exception("nothing was learnt of voice %s", voice)
             finally:
                 self._learning.release()
 
-        self._pool.submit(float("inf"), work, latest=float("inf"))
+        threading.Thread(target=learn, name="learning", daemon=True).start()
 
 
 def _timed(sounds: Sounds, layout: Layout, already: float) -> Iterator[Word]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +20,9 @@ from services_node.tts_server.engines.kokoro.model import (
     session_of,
 )
 
+T = TypeVar("T")
+Heard = tuple[int, Floats, Floats]  # of one sentence: frames, means, variances
+
 # The generator's style, whatever the length of a sentence: the norms differ much with it, and little with what is said.
 ROW = 80
 VARIANCE_FLOOR = 1e-5  # the norms' own
@@ -30,21 +36,34 @@ SENTENCES = (  # short ones: of a long one the work takes much memory
 )
 
 
-def learn(model: Model, folder: Path, styles: Floats, phonemes: Phonemes, *, halt: Halt, threads: int) -> Statistics:
-    """Some seconds of work. Raises Stopped."""
+def at_once(work: Callable[[], T]) -> T:
+    return work()
+
+
+def learn(
+    model: Model,
+    folder: Path,
+    styles: Floats,
+    phonemes: Phonemes,
+    *,
+    halt: Halt,
+    threads: int,
+    turn: Callable[[Callable[[], Heard]], Heard] = at_once,
+) -> Statistics:
+    """Some seconds of work, sentence by sentence. turn: does the work on one, when there is time for it. Raises
+    Stopped, and what `turn` does."""
     session = session_of(folder / LEARN, threads)
     style = styles[ROW]
-    lengths: list[int] = []
-    means: list[Floats] = []
-    variances: list[Floats] = []
-    for language, text in SENTENCES:
+
+    def said(language: str, text: str) -> Heard:
         ids = sounds_of(text, language, phonemes).ids
         outline = model.outline(ids, styles[len(ids) - 1], 1.0, halt)
         length = outline.frames.shape[2]
         mean, variance = halt.run(session, ["mean", "variance"], generator_input(outline, 0, length, style))
-        lengths.append(length)
-        means.append(mean)
-        variances.append(variance)
+        return length, mean, variance
+
+    heard = [turn(partial(said, language, text)) for language, text in SENTENCES]
+    lengths, means, variances = zip(*heard, strict=True)
     weights = np.array(lengths, np.float64) / sum(lengths)
     mean = sum((weight * one for weight, one in zip(weights, means, strict=True)), np.zeros_like(means[0], np.float64))
     square = sum(
