@@ -16,18 +16,19 @@ import httpx
 
 from stack.secrets import ensure_secrets
 from stack.settings import REPOSITORY, Settings, get_settings
-from stack.topology import PORTS, load_topology
+from stack.topology import load_topology
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
 
-def free_offset() -> int:
-    """One that puts the model server where nobody listens, below the ports that connections are given."""
+def on_free_ports(home: Path) -> Settings:
+    """Settings that put the model server where nobody listens, below the ports that connections are given."""
     while True:
-        offset = random.randrange(10_000, 23_000)
-        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", PORTS["model-server"] + offset)):
-            return offset
+        settings = Settings(home=home, port_offset=random.randrange(10_000, 23_000))
+        address = ("127.0.0.1", load_topology(settings).port("model-server"))
+        with contextlib.suppress(OSError), socket.create_server(address):
+            return settings
 
 
 @contextlib.contextmanager
@@ -39,10 +40,11 @@ def model_server(folder: Path, **variables: str) -> Iterator[str]:
     (installed / "cache").mkdir(exist_ok=True)
     for name in ("weights", "cache"):  # what an engine's first start compiles is not compiled for each test anew
         (home / name).symlink_to(installed / name)
-    offset = free_offset()
-    settings = Settings(home=home, port_offset=offset)
+    settings = on_free_ports(home)
     ensure_secrets(settings)
-    own = {"HOME": str(home), "PORT_OFFSET": str(offset)} | {name.upper(): value for name, value in variables.items()}
+    own = {"HOME": str(home), "PORT_OFFSET": str(settings.port_offset)} | {
+        name.upper(): value for name, value in variables.items()
+    }
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CAPIBARA6_")}
     environment |= {f"CAPIBARA6_{name}": value for name, value in own.items()} | {"PYTHONPATH": str(REPOSITORY)}
     url = f"http://127.0.0.1:{load_topology(settings).port('model-server')}"
