@@ -153,7 +153,7 @@ def _effect(speaker: Speaker, request: SpeechRequest, text: str, voice: str | No
 async def spoken_part(speaker: Speaker, request: SpeechRequest, text: str, voice: str | None) -> SpokenPart:
     """A part, whole: what breaks off can be spoken again without being heard twice. voice: of the parts before it.
     Raises ApiError."""
-    asked, headers = request.wish.request(text, voice), outgoing_headers(request.context)
+    asked, headers = request.wish.request(text, voice) | {"listener": False}, outgoing_headers(request.context)
     if not request.captions:
         said, pcm = Said(), bytearray()
         async with spoken(speaker, asked, headers, said) as samples:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from flows.audio import AudioFormat
-from wire.clients.speech import NOTHING_TO_SAY, Captioned, SpeechStream
+from wire.clients.speech import DAMAGED, NOTHING_TO_SAY, Captioned, SpeechStream
 from wire.errors import ApiError, DeadlineExceeded, TooManyRequests, Unavailable, UpstreamFailed
 
 SPEAK = "speak"
@@ -84,7 +84,7 @@ async def _samples(
 
 def worth_trying_again(error: BaseException) -> bool:
     """Whether the same may go well in a moment: an engine that ended, a queue that was full."""
-    if isinstance(error, DeadlineExceeded):
+    if isinstance(error, DeadlineExceeded) or (isinstance(error, ApiError) and error.code == DAMAGED):
         return False
     return isinstance(error, Unavailable | TooManyRequests | UpstreamFailed)
 

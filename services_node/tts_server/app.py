@@ -75,9 +75,10 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
 
 async def _keep_default(parts: Parts) -> None:
     name = parts.settings.tts_default_engine
+    if name not in {info.name for info in parts.engines.infos()}:
+        log.error("there is no such engine (CAPIBARA6_TTS_DEFAULT_ENGINE)", extra={"engine": name})
+        return
     try:
         await parts.engines.keep(name)
-    except KeyError:
-        log.error("there is no such engine (CAPIBARA6_TTS_DEFAULT_ENGINE)", extra={"engine": name})
     except Exception:
         log.exception("the default engine is not kept running any more", extra={"engine": name})

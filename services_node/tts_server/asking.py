@@ -27,7 +27,8 @@ Read = Callable[[str, str | None, str, bool], Sequence[Sentence]]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """A request whose fields are right, whatever engine speaks. engine: as it is asked for; "" is the default one."""
+    """A request whose fields are right, whatever engine speaks. engine: as it is asked for; "" is the default one.
+    listener: whether somebody hears it as it is made."""
 
     text: str
     engine: str
@@ -37,6 +38,7 @@ class Wish:
     language: str | None
     normalise: bool
     in_events: bool
+    listener: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def wish_of(asked: SpeechRequest, most_chars: int) -> Wish:
         language=_language(asked.language),
         normalise=asked.normalize,
         in_events=asked.stream_format == "sse",
+        listener=asked.listener,
     )
 
 

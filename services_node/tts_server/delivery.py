@@ -19,6 +19,10 @@ from wire import telemetry
 from wire.errors import ApiError
 
 
+class ClientStalled(Exception):
+    """The client does not fetch what is sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """audio: encoded; it may be empty. words, segments: those that ended in it. duration_seconds: of all so far."""
@@ -72,6 +76,9 @@ async def delivered(parts: Parts, wish: Wish, *, listener: bool = True) -> Async
         raise told from error
     except ApiError as error:
         outcome = error.code
+        raise
+    except ClientStalled:
+        outcome = "client_stalled"
         raise
     except (asyncio.CancelledError, GeneratorExit):
         outcome = "client_left"

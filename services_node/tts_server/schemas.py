@@ -44,6 +44,9 @@ class SpeechRequest(BaseModel):
     normalize: Annotated[bool, _absent(True)] = Field(
         True, description="Whether numbers, dates, abbreviations and the like are written out before they are spoken."
     )
+    listener: Annotated[bool, _absent(True)] = Field(
+        True, description="Whether somebody hears it as it is made; if not, those who are heard go first."
+    )
 
 
 class OlderRequest(BaseModel):

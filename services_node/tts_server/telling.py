@@ -18,7 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from services_node.tts_server.asking import Wish
 from services_node.tts_server.cache import SaidSegment
-from services_node.tts_server.delivery import Delivery, Part, delivered, whole_of
+from services_node.tts_server.delivery import ClientStalled, Delivery, Part, delivered, whole_of
 from services_node.tts_server.encoding import sized
 from services_node.tts_server.engines.contract import Word
 from services_node.tts_server.parts import Parts
@@ -51,7 +51,7 @@ class _Told(Response):
                 log.info("a client left before its speech was told")
             elif not await telling:
                 await asyncio.wait({gone}, timeout=_GONE_SECONDS)
-        except _Stalled:
+        except ClientStalled:
             log.warning("a client fetched nothing for too long", extra={"seconds": _STALLED_SECONDS})
             abort_connection(scope)
         finally:
@@ -70,7 +70,7 @@ class AudioStream(_Told):
     async def _tell(self, scope: Scope, receive: Receive, send: Send) -> bool:
         begun = False
         try:
-            async with delivered(self._parts, self._wish) as delivery:
+            async with delivered(self._parts, self._wish, listener=self._wish.listener) as delivery:
                 async for part in delivery.parts:
                     for audio in _sendable(part.audio):
                         if not begun:
@@ -96,7 +96,7 @@ class EventStream(_Told):
     async def _tell(self, scope: Scope, receive: Receive, send: Send) -> bool:
         begun = False
         try:
-            async with delivered(self._parts, self._wish) as delivery:
+            async with delivered(self._parts, self._wish, listener=self._wish.listener) as delivery:
                 async for event in _events(delivery, with_words=self._with_words):
                     if not begun:
                         begun = True
@@ -192,12 +192,8 @@ async def _start(send: Send, media_type: str, delivery: Delivery, more: dict[str
     await send({"type": "http.response.start", "status": 200, "headers": encoded})
 
 
-class _Stalled(Exception):
-    """The client does not fetch what is sent."""
-
-
 def _patient(send: Send) -> Send:
-    """Sends; raises _Stalled where that takes too long: a place is not held for somebody who does not listen."""
+    """Sends; raises ClientStalled where that takes too long: a place is not held for somebody who does not listen."""
 
     async def sent(message: Message) -> None:
         limit = asyncio.timeout(_STALLED_SECONDS)
@@ -206,7 +202,7 @@ def _patient(send: Send) -> Send:
                 await send(message)
         except TimeoutError:
             if limit.expired():
-                raise _Stalled from None
+                raise ClientStalled from None
             raise
 
     return sent

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stack.errors import InstallError
 from stack.install.bootstrap import explain
-from stack.install.fingerprint import fingerprint, is_complete, mark_complete
+from stack.install.fingerprint import MARKER, fingerprint, is_complete, mark_complete
 from stack.install.report import long_step
 from stack.install.running import log_of, logged
 from stack.paths import speech_directory
@@ -57,7 +57,7 @@ PREPARED = {
         ),
         code=tuple(KOKORO / f"{name}.py" for name in ("assembly", "surgery", "learning", "alphabet")),
         failed="speech could not be put together",
-        files=("front.onnx", "own.onnx", "fixed.onnx", "learn.onnx", "voices"),
+        files=("front.onnx", "own.onnx", "fixed.onnx", "learn.onnx", "voices", "statistics"),
         of_packages=False,  # its code holds them against their checksums
     ),
 }
@@ -79,6 +79,7 @@ def prepare(settings: Settings, name: str, python: Path, lock: Path) -> None:
         return
     folder = one.folder(settings)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARKER).unlink(missing_ok=True)  # of what was there: this may be interrupted
     with long_step(one.what):
         if logged(settings, one.log, [str(python), *one.command(settings)]) != 0:
             log = log_of(settings, one.log)

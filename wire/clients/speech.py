@@ -16,6 +16,7 @@ from wire.clients.base import ServiceClient, error_from_body
 from wire.context import outgoing_headers
 from wire.errors import UpstreamFailed
 
+DAMAGED = "engine_damaged"  # of an engine whose files somebody has to put right
 NOTHING_TO_SAY = "nothing_to_say"  # the code of a text in which nothing is to be spoken
 WHOLE_SECONDS = 600.0  # longest wait for audio that comes at once: the server gives up by itself before
 PCM_HERTZ = 24_000  # of `response_format: pcm`, whatever speaks: signed 16-bit little-endian mono samples, as OpenAI's

@@ -61,16 +61,19 @@ class EngineProcess:
         cache = settings.home / "cache" / "tts" / known.name
         python = str(environment_python(settings, known.environment))
         arguments = [known.module, str(folder), str(cache), str(settings.tts_threads)]
-        process = await asyncio.create_subprocess_exec(
-            python,
-            "-m",
-            "services_node.tts_server.engines.host",
-            *arguments,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            cwd=REPOSITORY,
-            env=_environment(folder),
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                python,
+                "-m",
+                "services_node.tts_server.engines.host",
+                *arguments,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                cwd=REPOSITORY,
+                env=_environment(folder),
+            )
+        except OSError as error:
+            raise Crashed(f"{known.name} could not be started: {error}") from None
         engine = cls(known, process, settings.tts_engine_stop_seconds)
         try:
             async with asyncio.timeout(settings.tts_engine_start_seconds):
@@ -78,6 +81,9 @@ class EngineProcess:
         except TimeoutError:
             await engine.stop()
             raise Crashed(f"{known.name} did not start in {settings.tts_engine_start_seconds:g} s") from None
+        except (KeyError, TypeError, ValueError) as error:
+            await engine.stop()
+            raise Crashed(f"{known.name} told nothing of use: {type(error).__name__}: {error}") from None
         except BaseException:
             await engine.stop()
             raise
@@ -286,17 +292,18 @@ class EngineProcesses:
         """Has it started. One that always runs is started again whenever it ends; this does not return then."""
         wait, known = FIRST_WAIT_SECONDS, self._known[name]
         while True:
-            began = time.monotonic()
+            engine = None
             try:
                 engine = await self.get(name)
             except EngineError as error:
                 log.error("an engine did not start", extra={"engine": name, "error": str(error)})
-            else:
-                if not known.always:
-                    return
+            if not known.always:
+                return
+            if engine is not None:
+                began = time.monotonic()
                 await engine.gone()
-            if time.monotonic() - began > LONGEST_WAIT_SECONDS:
-                wait = FIRST_WAIT_SECONDS
+                if time.monotonic() - began > LONGEST_WAIT_SECONDS:
+                    wait = FIRST_WAIT_SECONDS
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_SECONDS)
 

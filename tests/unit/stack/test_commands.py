@@ -1,4 +1,6 @@
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ import pytest
 from stack.commands import installing, main
 from stack.commands.lifecycle import remaining
 from stack.commands.product import environment_lines
-from stack.commands.tests import TIERS, environments_of
+from stack.commands.tests import TIERS, _side_by_side, environments_of
 from stack.settings import Settings
 from stack.topology import load_topology
 
@@ -133,3 +135,13 @@ def test_optional_environments_are_made_for_their_own_tests_alone() -> None:
     assert optional <= environments_of(TIERS, [])
     assert not optional & environments_of(("unit",), [])
     assert environments_of(TIERS, ["tests/integration/db"]) == {"services"}
+
+
+def test_parts_side_by_side_are_all_run_and_the_first_that_fails_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    def run(*statuses: int) -> int:
+        program = "import sys; print('said', sys.argv[1]); sys.exit(int(sys.argv[1]))"
+        return _side_by_side([[sys.executable, "-c", program, str(status)] for status in statuses], dict(os.environ))
+
+    assert run(0, 5) == 0, "5: nothing of this part was chosen"
+    assert run(0, 3, 2) == 3
+    assert "said 2" in capfd.readouterr().out

@@ -238,14 +238,17 @@ class Kokoro:
         return _Outlined(outline, style, layout, words, quiet_places(phrase.sounds, layout))
 
     def _side_by_side(self, outlined: _Outlined, planned: Sequence[Window], saying: _Saying) -> Iterator[Chunk]:
-        """Each piece by one thread, as many at a time as there are; in order."""
+        """Each piece by one thread, as many at a time as there are; in order. Those of a voice of which nothing is
+        known are large: one at a time, by all threads."""
+        large = saying.statistics is None
         waiting: deque[tuple[Window, Future[Floats]]] = deque()
         at = saying.sound_due
         for window in planned:
             work = self._pool.submit(
                 at,
-                lambda one=window: self._sound(outlined, one, saying),  # type: ignore[misc]
+                lambda one=window: self._sound(outlined, one, saying, all_threads=large),  # type: ignore[misc]
                 latest=at - self._pace.piece_seconds(window.frames, self._pool.load),
+                alone=large,
             )
             waiting.append((window, saying.waits_for(work)))
             at += window.seconds

@@ -85,7 +85,7 @@ class Model:
     makes a fifth more of them. Nearly all voices are known: what unknown ones need is loaded when one speaks."""
 
     def __init__(self, folder: Path, threads: int) -> None:
-        self._folder = folder
+        self._folder, self._threads = folder, threads
         self._front = session_of(folder / FRONT, threads)
         self._all_threads, self._one_thread = session_of(folder / FIXED, threads), session_of(folder / FIXED, 1)
         self._loading = threading.Lock()
@@ -120,7 +120,7 @@ class Model:
     def _own(self) -> Any:
         with self._loading:
             if self._own_session is None:
-                self._own_session = session_of(self._folder / OWN, 1)
+                self._own_session = session_of(self._folder / OWN, self._threads)
             return self._own_session
 
 

@@ -61,9 +61,13 @@ class Voices:
         if name not in self._names:
             raise Refused(f"There is no voice {name!r}.")
         path = self._folder / f"{name}.bin"
-        styles = np.fromfile(path, "<f4")
+        mend = f"Put the right file in its place, or remove {self._folder.parent} and run `./capibara6 up` again."
+        try:
+            styles = np.fromfile(path, "<f4")
+        except OSError as error:
+            raise Damaged(f"{path} cannot be read: {error.strerror}", mend) from None
         if styles.size != np.prod(SHAPE) or not np.isfinite(styles).all():
-            raise Damaged(f"{path} is not a voice of Kokoro.", "Remove it, or put the right file in its place.")
+            raise Damaged(f"{path} is not a voice of Kokoro", mend)
         return styles.reshape(SHAPE)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import socket
@@ -115,11 +116,17 @@ async def test_a_client_that_does_not_read_holds_its_own_work_back_and_is_cut_of
         address = httpx.URL(speech.url)
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(10)
             client.connect((address.host, address.port))
             client.sendall(f"{head}content-type: application/json\r\n\r\n{body}".encode())
             await eventually(lambda: speech.engines.kokoro.heard, "it is being spoken")
             await eventually(lambda: not speech.parts.places.taken, "its time is over")
             assert len(speech.engines.kokoro.heard) < 40 and not speech.engines.kokoro.open
+            got = b""
+            with contextlib.suppress(ConnectionResetError):
+                while more := await asyncio.to_thread(client.recv, 65536):
+                    got += more
+            assert got.startswith(b"HTTP/1.1 200") and not got.endswith(b"0\r\n\r\n"), "it is not taken for the whole"
 
 
 async def test_a_crash_before_the_first_word_is_an_error_with_a_status(speech: Served) -> None:

@@ -124,7 +124,34 @@ async def test_one_that_always_runs_is_started_again_by_itself(
         assert again.pid != first.pid and not keeping.done()
     finally:
         keeping.cancel()
-    await engines.keep("fake")  # one that ends when it idles is only started
+    for name in ("fake", "absent"):  # one that ends when it idles is only started, if it can be
+        await asyncio.wait_for(engines.keep(name), 30)
+
+
+async def test_one_that_cannot_start_is_tried_again(
+    engines: EngineProcesses, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "FIRST_WAIT_SECONDS", 0.05)
+    (speech_directory(settings) / "weights").unlink()
+    keeping = asyncio.create_task(engines.keep("warm"))
+    try:
+        await eventually(lambda: engines.infos()[1].state == "missing")
+        (speech_directory(settings) / "weights").touch()
+        await eventually(lambda: engines.infos()[1].state == "ready", 30)
+    finally:
+        keeping.cancel()
+
+
+async def test_a_process_that_cannot_be_made_is_told(engines: EngineProcesses, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def no_memory(*_: object, **__: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio, "create_subprocess_exec", no_memory)
+        with pytest.raises(Crashed, match=r"could not be started: .*memory"):
+            await engines.get("fake")
+    assert engines.infos()[0].state == "failed"
+    assert len(await spoken(await engines.get("fake"), "uno")) == 1
 
 
 async def test_a_listener_who_leaves_stops_the_work(engines: EngineProcesses) -> None:
