@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from services_node.tts_server import older_routes, routes
 from services_node.tts_server.asking import Read
 from services_node.tts_server.engines.contract import Engines
-from services_node.tts_server.engines.process import EngineProcesses
+from services_node.tts_server.engines.processes import EngineProcesses
 from services_node.tts_server.parts import Parts, make_parts
 from services_node.tts_server.reading import read
 from stack.secrets import Secrets

@@ -9,10 +9,11 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from services_node.tts_server.engines import process
+from services_node.tts_server.engines import processes
 from services_node.tts_server.engines.contract import Crashed, Missing, Refused, Spoken, Utterance
 from services_node.tts_server.engines.known import Known
-from services_node.tts_server.engines.process import EngineProcess, EngineProcesses
+from services_node.tts_server.engines.process import EngineProcess
+from services_node.tts_server.engines.processes import EngineProcesses
 from stack.paths import speech_directory
 from stack.settings import Settings, get_settings
 
@@ -112,7 +113,7 @@ async def test_a_process_that_ends_in_mid_sentence_is_told_to_all_and_started_an
 async def test_one_that_always_runs_is_started_again_by_itself(
     engines: EngineProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "FIRST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(processes, "FIRST_WAIT_SECONDS", 0.05)
     keeping = asyncio.create_task(engines.keep("warm"))
     try:
         await eventually(lambda: engines.infos()[1].state == "ready")
@@ -131,7 +132,7 @@ async def test_one_that_always_runs_is_started_again_by_itself(
 async def test_one_that_cannot_start_is_tried_again(
     engines: EngineProcesses, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "FIRST_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(processes, "FIRST_WAIT_SECONDS", 0.05)
     (speech_directory(settings) / "weights").unlink()
     keeping = asyncio.create_task(engines.keep("warm"))
     try:
