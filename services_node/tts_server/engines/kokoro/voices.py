@@ -25,6 +25,7 @@ LANGUAGES = {
     "a": "en-US", "b": "en-GB", "e": "es-ES", "f": "fr-FR", "h": "hi-IN", "i": "it-IT", "j": "ja-JP", "p": "pt-BR",
     "z": "zh-CN",
 }  # fmt: skip
+READ = {"es": 0, "en": 1}  # what is read here, in the order it is told
 KEPT_BLENDS = 32
 
 
@@ -44,7 +45,7 @@ class Voices:
             for name in self._names
             if name[:1] in LANGUAGES and name[1:3] in {"f_", "m_"}
         ]
-        return sorted(known, key=lambda voice: (not voice.language.startswith(("es", "en")), voice.language, voice.id))
+        return sorted(known, key=lambda voice: (READ.get(voice.language[:2], len(READ)), voice.language, voice.id))
 
     def styles(self, blend: Blend) -> Floats:
         """(510, 1, 256). Raises Refused for a name nobody has, Damaged for a file that is not a voice."""
