@@ -25,7 +25,7 @@ from stack.settings import REPOSITORY, Settings, get_settings
 from stack.topology import Topology, load_topology
 
 START_SECONDS = 120.0
-OFFSETS = range(10_000, 50_000)
+OFFSETS = range(10_000, 24_000)
 SERVICES = ("mcp-server", "smart-mcp", "chat-api")
 
 

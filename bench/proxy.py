@@ -136,7 +136,7 @@ def contestants(folder: Path, litellm: Path | None) -> Iterator[dict[str, int]]:
     """Ports of the stub, of our server before it and, where there is one, of LiteLLM's proxy before it."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("CAPIBARA6_")}
     stub, stub_socket = free_port(), folder / "stub"
-    offset = random.randrange(20_000, 40_000)
+    offset = random.randrange(10_000, 24_000)
     home = folder / "home"
     settings = Settings(home=home, port_offset=offset)
     ensure_secrets(settings)

@@ -33,7 +33,7 @@ from bench._streams import report
 from stack.secrets import ensure_secrets
 from stack.settings import REPOSITORY, read_settings
 
-OFFSET = 33_000
+OFFSET = 23_000
 USERS = 63_000
 START_SECONDS = 120.0
 WAIT_SECONDS = 30.0

@@ -18,7 +18,7 @@ from stack.secrets import ensure_secrets
 from stack.settings import REPOSITORY, read_settings
 from tests.integration.models_node.sandbox.whole.waiting import until
 
-OFFSET = 31_000
+OFFSET = 22_500  # below the ports that the kernel gives to connections, as those of other tests
 START_SECONDS = 120
 VARIABLES = {"CAPIBARA6_SANDBOX_UIDS": "61500", "CAPIBARA6_SANDBOX_STALL_SECONDS": "5"}
 

@@ -44,7 +44,7 @@ def outside() -> Iterator[int]:
 @pytest.fixture
 def open_node(tmp_path: Path, outside: int) -> Iterator[Node]:
     variables = {"CAPIBARA6_SANDBOX_UIDS": "62500", "CAPIBARA6_SANDBOX_EGRESS": f"127.0.0.1:{outside}"}
-    made = make_node(tmp_path, offset=32_000, variables=variables)
+    made = make_node(tmp_path, offset=22_000, variables=variables)
     made.start()
     try:
         yield made

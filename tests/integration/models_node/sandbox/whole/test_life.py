@@ -18,7 +18,7 @@ from tests.integration.models_node.sandbox.whole.waiting import until
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Node]:
-    made = make_node(tmp_path, offset=31_500, variables={"CAPIBARA6_SANDBOX_UIDS": "62000"})
+    made = make_node(tmp_path, offset=21_500, variables={"CAPIBARA6_SANDBOX_UIDS": "62000"})
     made.start()
     try:
         yield made
@@ -117,7 +117,7 @@ WITHOUT_CGROUPS = 'for m in $(findmnt -rno TARGET -t cgroup,cgroup2 | sort -r); 
 
 def test_a_machine_without_cgroups_says_so_by_a_gateway_without_privileges(tmp_path: Path) -> None:
     """It once ran as root, with every key, to say that nothing can be had."""
-    node = make_node(tmp_path, offset=31_700, variables={"CAPIBARA6_SANDBOX_UIDS": "62000"})
+    node = make_node(tmp_path, offset=21_700, variables={"CAPIBARA6_SANDBOX_UIDS": "62000"})
     node.prefix = ("unshare", "--mount", "sh", "-c", WITHOUT_CGROUPS, "sh")
     node.variables |= {"CAPIBARA6_SECRET_OPERATOR_KEY": "s3cret", "CAPIBARA6_DATABASE_URL": "postgresql://x/y"}
     node.begin()
