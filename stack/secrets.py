@@ -26,7 +26,10 @@ class Secrets(BaseModel):
 
     database_password: SecretStr
     frontend_key: SecretStr
+    n8n_encryption_key: SecretStr
     n8n_key: SecretStr
+    n8n_owner_password: SecretStr
+    n8n_runner_token: SecretStr
     operator_key: SecretStr
     sandbox_key: SecretStr
     services_key: SecretStr
