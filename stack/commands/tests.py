@@ -38,7 +38,7 @@ class Part:
 KYUTAI = "services_node/tts_server/engines/kyutai"
 COQUI = "services_node/tts_server/engines/coqui"
 PARTS = (
-    Part("unit", "services", ("stack", "wire", "db", "flows", "services_node")),
+    Part("unit", "services", ("stack", "wire", "db", "flows", "services_node", "n8n")),
     Part("unit", "models", ("models_node", "bench"), apart=("models_node/sandbox",)),
     Part("unit", "sandbox", ("models_node/sandbox",)),
     Part("integration", "services", ("stack", "wire", "db", "flows", "services_node"), apart=(KYUTAI, COQUI)),
@@ -67,7 +67,7 @@ class Typed:
 MYPY = (
     Typed(
         "services",
-        ("stack", "wire", "db", "flows", "services_node"),
+        ("stack", "wire", "db", "flows", "services_node", "n8n"),
         ("bench.chat", "bench.speech", "bench._espeak"),
     ),
     Typed(

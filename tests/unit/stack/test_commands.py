@@ -55,10 +55,10 @@ def test_install_takes_what_up_would_and_the_engines_asked_for(
     installed: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["install"]) == 0
-    assert installed == ["models", "sandbox", "services"]
+    assert installed == ["models", "n8n", "sandbox", "services"]
     installed.clear()
     assert main(["install", "--tts", "coqui, kyutai,coqui"]) == 0
-    assert installed == ["models", "sandbox", "services", "tts-coqui", "tts-kyutai"]
+    assert installed == ["models", "n8n", "sandbox", "services", "tts-coqui", "tts-kyutai"]
     assert str(tmp_path / "tts" / "kyutai") in capsys.readouterr().err
 
 
