@@ -16,16 +16,16 @@ import httpx
 from n8n import files
 from n8n.api import N8n
 from n8n.credentials import keys_asked, wanted
-from n8n.environment import OWNER, SERVICE, folder
+from n8n.environment import SERVICE
 from n8n.errors import N8nError, Refused, WrongWorkflow
 from stack.errors import StackError
+from stack.paths import N8N_OWNER, n8n_api_key_path
 from stack.secrets import Secrets, load_secrets
 from stack.settings import Settings, get_settings
 from stack.topology import Topology, load_topology
 
 WORKFLOWS = Path(__file__).resolve().parent / "workflows"
 SIGN_IN_SECONDS = 60.0
-API_KEY = "api-key"
 
 
 def main() -> int:
@@ -34,8 +34,8 @@ def main() -> int:
         topology = load_topology(settings)
         secrets = load_secrets(settings)
         with N8n(f"http://{topology.local_host(SERVICE)}:{topology.port(SERVICE)}") as n8n:
-            n8n.sign_in(OWNER, secrets.n8n_owner_password.get_secret_value(), SIGN_IN_SECONDS)
-            keep_api_key(n8n, folder(settings) / API_KEY)
+            n8n.sign_in(N8N_OWNER, secrets.n8n_owner_password.get_secret_value(), SIGN_IN_SECONDS)
+            keep_api_key(n8n, n8n_api_key_path(settings))
             for line in bring_in(n8n, settings, secrets, topology):
                 sys.stdout.write(f"{line}\n")
                 sys.stdout.flush()

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from stack.errors import ConfigurationError
+from stack.paths import N8N_OWNER, n8n_directory
 from stack.secrets import Secrets
 from stack.settings import Settings
 from stack.topology import Topology, is_loopback
@@ -20,7 +21,6 @@ from stack.topology import Topology, is_loopback
 SERVICE, RUNNER = "n8n", "n8n-runner"
 DATABASE = "n8n"
 BROKER_PORT = 5679  # where the runner asks for tasks; n8n's own default
-OWNER = "owner@capibara6.local"
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS")
 OURS = ("CAPIBARA6_STACK_ID", "CAPIBARA6_SERVICE")  # by these a process is found and ended
 
@@ -41,18 +41,13 @@ _SILENT = {
 }
 
 
-def folder(settings: Settings) -> Path:
-    """What is n8n's: its packages, its files, what it was last told."""
-    return settings.home / "n8n"
-
-
 def runtime(settings: Settings) -> Path:
-    return folder(settings) / "runtime"
+    return n8n_directory(settings) / "runtime"
 
 
 def user_folder(settings: Settings) -> Path:
     """n8n keeps its files in `.n8n` below it."""
-    return folder(settings) / "user"
+    return n8n_directory(settings) / "user"
 
 
 def nodes_folder(settings: Settings) -> Path:
@@ -89,7 +84,7 @@ def server_variables(settings: Settings, secrets: Secrets, topology: Topology, p
         "N8N_EDITOR_BASE_URL": f"{url}/",
         "WEBHOOK_URL": f"{url}/",
         "N8N_INSTANCE_OWNER_MANAGED_BY_ENV": "true",
-        "N8N_INSTANCE_OWNER_EMAIL": OWNER,
+        "N8N_INSTANCE_OWNER_EMAIL": N8N_OWNER,
         "N8N_INSTANCE_OWNER_FIRST_NAME": "Capibara6",
         "N8N_INSTANCE_OWNER_LAST_NAME": "Owner",
         "N8N_INSTANCE_OWNER_PASSWORD_HASH": password_hash,

@@ -8,10 +8,11 @@ import os
 import subprocess
 import sys
 
-from n8n.environment import SERVICE, folder, kept, nodes_folder, owner_salt, runtime, server_variables, user_folder
+from n8n.environment import SERVICE, kept, owner_salt, runtime, server_variables
 from n8n.installation import PACKAGE
 from n8n.node import NODE
 from stack.errors import StackError
+from stack.paths import n8n_directory
 from stack.secrets import load_secrets
 from stack.settings import Settings, get_settings
 from stack.topology import load_topology
@@ -58,7 +59,7 @@ def password_hash(settings: Settings, password: str, salt: bytes) -> str:
 
 def offer_nodes(settings: Settings) -> None:
     """Puts our package, as it is compiled now, where n8n looks for those of others."""
-    built = folder(settings) / "nodes" / PACKAGE.name
+    built = n8n_directory(settings) / "nodes" / PACKAGE.name
     user_folder(settings).mkdir(parents=True, exist_ok=True, mode=0o700)
     nodes_folder(settings).mkdir(parents=True, exist_ok=True)
     place = nodes_folder(settings) / PACKAGE.name

@@ -36,6 +36,11 @@ class Settings(BaseSettings):
         "local", description="`local`: loopback, no keys. `production`: keys, no loopback between nodes."
     )
     node: str | None = Field(None, description="The node this machine is; unset: all of them on this machine.")
+    without: str = Field(
+        "",
+        description="Services this machine leaves out, with those that wait for them, comma-separated; "
+        "`up --without` sets it.",
+    )
     topology: Path | None = Field(None, description="Topology file; unset: `topology.toml` of the repository.")
     port_offset: int = Field(0, ge=0, le=50_000, description="Added to every port, for two stacks on one machine.")
     database_url: str | None = Field(None, description="Your own Postgres; unset: the embedded one.")

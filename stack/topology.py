@@ -136,14 +136,21 @@ class Topology:
     port_offset: int
     node: NodeName | None  # the node this machine is; None: all of them
     external_database: bool
+    without: frozenset[str] = frozenset()
 
     def services(self) -> tuple[Service, ...]:
         """What runs in this installation, on any node, in the table's order."""
         return tuple(s for s in SERVICES if not (s.name == "postgres" and self.external_database))
 
     def local_services(self) -> tuple[Service, ...]:
-        """What runs on this machine."""
-        return tuple(s for s in self.services() if self.node is None or s.node == self.node)
+        """What runs on this machine: neither what it leaves out, nor what would wait for that in vain."""
+        gone, kept = set(self.without), []
+        for service in self.services():  # the table names what others wait for before them
+            if service.name in gone or gone.intersection(service.after):
+                gone.add(service.name)
+            elif self.node is None or service.node == self.node:
+                kept.append(service)
+        return tuple(kept)
 
     def service(self, name: str) -> Service:
         for service in SERVICES:
@@ -183,6 +190,15 @@ class Topology:
             )
 
 
+def services_named(names: str) -> frozenset[str]:
+    """The services of a comma-separated list. Raises ConfigurationError for one that nobody knows."""
+    found = frozenset(name.strip() for name in names.split(",") if name.strip())
+    for name in sorted(found - {service.name for service in SERVICES}):
+        known = ", ".join(service.name for service in SERVICES)
+        raise ConfigurationError(f"no service is called {name!r}", f"one of: {known}")
+    return found
+
+
 def load_topology(settings: Settings) -> Topology:
     """Reads and checks the topology file.
 
@@ -212,4 +228,5 @@ def load_topology(settings: Settings) -> Topology:
                     "profile `production` needs each node's real address; for one laptop use profile `local`",
                 )
     node: NodeName | None = next((n for n in NODES if n == settings.node), None)
-    return Topology(source, content.nodes, settings.port_offset, node, settings.database_url is not None)
+    without = services_named(settings.without)
+    return Topology(source, content.nodes, settings.port_offset, node, settings.database_url is not None, without)

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from stack.errors import ConfigurationError, NotReady, ServiceFailed, StackError
@@ -22,7 +22,7 @@ from stack.supervision.bringup import BringUp
 from stack.supervision.daemon import Supervisor, stop_everything
 from stack.supervision.state import forget_restarts, states
 from stack.supervision.variables import keep_variables, lifecycle_lock
-from stack.topology import Service, Topology, load_topology
+from stack.topology import Service, Topology, load_topology, services_named
 
 STOP_SECONDS = 60
 TINY_MODEL = (
@@ -34,13 +34,12 @@ TINY_MODEL = (
 def up(given: argparse.Namespace) -> int:
     settings = settings_for(given)
     topology = load_topology(settings)
-    left_out = {name for name in given.without.split(",") if name}
-    for name in left_out:
-        topology.service(name)
-    services = remaining(topology.local_services(), left_out)
-    for service in topology.local_services():
-        if service not in services and service.name not in left_out:
-            say(f"leaving out {service.name} too, which waits for what is left out")
+    services = topology.local_services()
+    if topology.without:
+        left_out = ", ".join(
+            s.name for s in topology.services() if s not in services and topology.node in (None, s.node)
+        )
+        say(f"left out: {left_out} (all come again with: up --without '')")
     if not services:
         say(f"node {topology.node} has no services in this version")
         return 0
@@ -187,17 +186,6 @@ def logs(given: argparse.Namespace) -> int:
     return subprocess.run(["tail", "-n", str(given.lines), *follow, "--", *files], check=False).returncode
 
 
-def remaining(services: Sequence[Service], left_out: Set[str]) -> list[Service]:
-    """Services without those left out, and without those that would wait for one of them in vain."""
-    gone, kept = set(left_out), []
-    for service in services:  # the table names what others wait for before them
-        if service.name in gone or gone.intersection(service.after):
-            gone.add(service.name)
-        else:
-            kept.append(service)
-    return kept
-
-
 def by_turns(services: Sequence[Service]) -> tuple[list[Service], list[Service]]:
     """What is started first, and what takes minutes more to install and is not waited for: n8n."""
     later = [service for service in services if service.environment == "n8n"]
@@ -215,6 +203,9 @@ def settings_for(given: argparse.Namespace) -> Settings:
     said = {}
     if given.node and given.node != settings.node:
         said["CAPIBARA6_NODE"] = given.node
+    without = getattr(given, "without", None)
+    if without is not None and services_named(without) != services_named(settings.without):
+        said["CAPIBARA6_WITHOUT"] = without
     if given.gpu and not settings.gpu:
         said["CAPIBARA6_GPU"] = "true"
     if said:

@@ -12,7 +12,7 @@ from stack.install.bootstrap import explain
 from stack.install.fingerprint import MARKER, fingerprint, is_complete, mark_complete
 from stack.install.report import long_step
 from stack.install.running import log_of, logged
-from stack.paths import speech_directory
+from stack.paths import n8n_directory, speech_directory
 from stack.settings import REPOSITORY, Settings
 
 N8N = REPOSITORY / "n8n"
@@ -71,8 +71,8 @@ PREPARED = {
     "n8n": Prepared(
         what="n8n and 2100 packages of its own, from npm; it takes minutes",
         log="n8n",
-        folder=lambda settings: settings.home / "n8n",
-        command=lambda settings: ("-m", "n8n.installation", str(settings.home / "n8n")),
+        folder=n8n_directory,
+        command=lambda settings: ("-m", "n8n.installation", str(n8n_directory(settings))),
         code=(
             N8N / "installation.py",
             *(N8N / "runtime" / name for name in ("package.json", "package-lock.json")),
