@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 
-from n8n.environment import SERVICE, kept, owner_salt, runtime, server_variables
+from n8n.environment import SERVICE, kept, nodes_folder, owner_salt, runtime, server_variables, user_folder
 from n8n.installation import PACKAGE
 from n8n.node import NODE
 from stack.errors import StackError
