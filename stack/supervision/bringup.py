@@ -116,7 +116,7 @@ class BringUp:
         found = self._until_ready(service, began)
         if found is None:
             return
-        if found.ready and service.settle and service.name in self._started:
+        if found.ready and service.settle:
             self._settle(service, service.settle)
         self._ready[service.name].set()
         if found.ready:
