@@ -4,8 +4,10 @@ public API does not allow. The version is pinned, and the tests run against it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,9 +16,18 @@ from n8n.errors import NotReached, Refused
 
 READ_SECONDS = 60.0
 LABEL = "capibara6"
-_AWAY = (502, 503, 504)
+COOKIE = "n8n-auth"
+_AWAY = (429, 502, 503, 504)
 
 Json = dict[str, Any]
+
+
+def write_secret(path: Path, secret: str) -> None:
+    """A file that only its owner can read, from its first byte on."""
+    temporary = path.with_suffix(".new")
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
+        file.write(f"{secret}\n")
+    temporary.replace(path)
 
 
 class N8n:
@@ -32,12 +43,18 @@ class N8n:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def sign_in(self, email: str, password: str, seconds: float) -> None:
-        """Raises NotReached when n8n does not answer in time, Refused when it does not know these."""
+    def sign_in(self, email: str, password: str, seconds: float, session: Path) -> None:
+        """session: a file, where a session is kept: n8n lets nobody sign in more than a few times a minute.
+
+        Raises NotReached when n8n does not answer in time, Refused when it does not know these.
+        """
         deadline = time.monotonic() + seconds
         while True:
             try:
+                if self._goes_on(session):
+                    return
                 self._ask("POST", "/rest/login", {"emailOrLdapLoginId": email, "password": password})
+                write_secret(session, self._http.cookies[COOKIE])
             except NotReached:
                 if time.monotonic() > deadline:
                     raise
@@ -47,6 +64,20 @@ class N8n:
             else:
                 return
             time.sleep(0.5)
+
+    def _goes_on(self, session: Path) -> bool:
+        """Whether a kept session is still good; it is this one's then."""
+        try:
+            self._http.cookies.set(COOKIE, session.read_text(encoding="ascii").strip())
+            self._ask("GET", "/rest/login")
+        except FileNotFoundError:
+            return False
+        except Refused as error:
+            if error.status in _AWAY:
+                raise
+            self._http.cookies.clear()
+            return False
+        return True
 
     def version(self) -> str:
         return str(self._ask("GET", "/rest/settings").get("versionCli", "unknown"))

@@ -6,7 +6,6 @@ workflow file that is wrong is named, and the others still come in.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,18 +13,20 @@ from pathlib import Path
 import httpx
 
 from n8n import files
-from n8n.api import N8n
+from n8n.api import N8n, write_secret
 from n8n.credentials import keys_asked, wanted
 from n8n.environment import SERVICE
 from n8n.errors import N8nError, Refused, WrongWorkflow
+from n8n.installation import OFFERED, PACKAGE, made_from
 from n8n.placeholders import meanings
 from stack.errors import StackError
-from stack.paths import N8N_OWNER, n8n_api_key_path
+from stack.paths import N8N_OWNER, n8n_api_key_path, n8n_directory
 from stack.secrets import Secrets, load_secrets
 from stack.settings import Settings, get_settings
 from stack.topology import Topology, load_topology
 
 WORKFLOWS = Path(__file__).resolve().parent / "workflows"
+BUILT = Path("nodes") / PACKAGE.name
 SIGN_IN_SECONDS = 60.0
 
 
@@ -34,8 +35,9 @@ def main() -> int:
         settings = get_settings()
         topology = load_topology(settings)
         secrets = load_secrets(settings)
+        session = n8n_directory(settings) / "session"
         with N8n(f"http://{topology.local_host(SERVICE)}:{topology.port(SERVICE)}") as n8n:
-            n8n.sign_in(N8N_OWNER, secrets.n8n_owner_password.get_secret_value(), SIGN_IN_SECONDS)
+            n8n.sign_in(N8N_OWNER, secrets.n8n_owner_password.get_secret_value(), SIGN_IN_SECONDS, session)
             keep_api_key(n8n, n8n_api_key_path(settings))
             for line in bring_in(n8n, settings, secrets, topology):
                 sys.stdout.write(f"{line}\n")
@@ -53,15 +55,14 @@ def keep_api_key(n8n: N8n, path: Path) -> None:
             return
     except FileNotFoundError:
         pass
-    key = n8n.make_api_key()
-    temporary = path.with_suffix(".new")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
-        file.write(f"{key}\n")
-    temporary.replace(path)
+    write_secret(path, n8n.make_api_key())
 
 
 def bring_in(n8n: N8n, settings: Settings, secrets: Secrets, topology: Topology) -> Iterator[str]:
     """Credentials, then workflows. Yields what is worth telling."""
+    ours = n8n_directory(settings)
+    if (ours / OFFERED).exists() and (ours / OFFERED).read_text(encoding="ascii") != (made_from(ours / BUILT) or ""):
+        yield "its nodes of ours are of another version: ./capibara6 restart n8n"
     known = n8n.node_types()
     ids: dict[str, str] = {}
     held = {(one["name"], one["type"]): str(one["id"]) for one in n8n.credentials()}

@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 RUNTIME = HERE / "runtime"
 PACKAGE = HERE / "nodes" / "n8n-nodes-capibara6"
 MADE = ".made-from"
+OFFERED = "nodes-offered"  # a file: what the nodes were made from that a running n8n has loaded
 # Install scripts fetch from elsewhere and build what Postgres makes unneeded; optional packages are other platforms'.
 CI = ("ci", "--ignore-scripts", "--omit=optional", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error")
 SOURCES = (".ts", ".json", ".svg", ".png")

@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 from n8n.environment import SERVICE, kept, nodes_folder, owner_salt, runtime, server_variables, user_folder
-from n8n.installation import PACKAGE
+from n8n.installation import OFFERED, PACKAGE, made_from
 from n8n.node import NODE
 from stack.errors import StackError
 from stack.paths import n8n_directory
@@ -67,6 +67,7 @@ def offer_nodes(settings: Settings) -> None:
         place.unlink()
     if built.exists() and not place.exists():
         place.symlink_to(built)
+    (n8n_directory(settings) / OFFERED).write_text(made_from(built) or "", encoding="ascii")
 
 
 if __name__ == "__main__":

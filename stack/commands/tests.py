@@ -50,8 +50,13 @@ PARTS = (
 )
 
 # What a benchmark needs beside the product: peers to measure against, ears.
-BENCH_ENVIRONMENTS = {"proxy": ("bench",), "speech": ("bench-speech",)}
-BENCH_RUNS_IN = {"chat": "services", "sandbox": "sandbox", "speech": "services"}  # others in `models`
+BENCH_ENVIRONMENTS = {"proxy": ("bench",), "speech": ("bench-speech",), "workflows": ("n8n",)}
+BENCH_RUNS_IN = {
+    "chat": "services",
+    "sandbox": "sandbox",
+    "speech": "services",
+    "workflows": "services",
+}  # others in `models`
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +73,12 @@ MYPY = (
     Typed(
         "services",
         ("stack", "wire", "db", "flows", "services_node", "n8n"),
-        ("bench.chat", "bench.speech", "bench._espeak"),
+        ("bench.chat", "bench.speech", "bench._espeak", "bench.workflows"),
     ),
     Typed(
         "models",
         ("stack", "wire", "models_node", "bench"),
-        apart="^(models_node/sandbox/|bench/(sandbox|chat|_chat_stack|_chat_rows|_tool_calls|speech|_espeak)[.]py)",
+        apart="^(models_node/sandbox/|bench/(sandbox|chat|_chat_stack|_chat_rows|_tool_calls|speech|_espeak|workflows|_n8n_stack)[.]py)",
     ),
     Typed("sandbox", ("models_node.sandbox",), ("bench.sandbox",)),
 )

@@ -160,7 +160,7 @@ class BringUp:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
         if done.returncode != 0:
             words = lines[-1] if lines else "it failed without a word"
-            raise ServiceFailed(f"{' '.join(command)} failed: {words}", f"./capibara6 restart {service.name}")
+            raise NotReady(f"{service.name} runs, but not all is in it yet: {words}", "run ./capibara6 up again")
         for line in lines:
             say(f"  · {service.name}: {line}")
 
