@@ -14,19 +14,21 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Interval, TextClause, Uuid, bindparam, text
+from sqlalchemy.types import TypeEngine
 
 from db import kept
 from db.engine import Database
 from db.records import OutgoingEvent
 
+_MINE = "WHERE id = :id AND leased_by = :me"
 _UUIDS = ("id", "me", "run_id")
 _INTERVALS = ("lease", "wait", "age")
 
 
 def _statement(sql: str) -> TextClause:
-    binds = [bindparam(name, type_=Uuid()) for name in _UUIDS if f":{name}" in sql]
-    binds += [bindparam(name, type_=Interval()) for name in _INTERVALS if f":{name}" in sql]
-    return text(sql).bindparams(*binds)
+    sql = sql.replace("{mine}", _MINE)
+    types: dict[str, TypeEngine[Any]] = {name: Uuid() for name in _UUIDS} | {name: Interval() for name in _INTERVALS}
+    return text(sql).bindparams(*(bindparam(name, type_=kind) for name, kind in types.items() if f":{name}" in sql))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,10 @@ UPDATE subscribers SET leased_by = :me, leased_until = clock_timestamp() + :leas
 WHERE id IN (SELECT id FROM due)
 RETURNING id, owner, url, events IS NOT NULL AS is_hook, failures
 """)
-_AWAITED = text("""
-SELECT EXISTS (SELECT FROM subscribers WHERE events IS NOT NULL OR next_attempt_at IS NOT NULL)
-    OR EXISTS (SELECT FROM callbacks WHERE state = 'pending') AS awaited
+_OUTLOOK = text("""
+SELECT EXISTS (SELECT FROM subscribers) OR EXISTS (SELECT FROM callbacks WHERE state = 'pending') AS awaited,
+    (SELECT CAST(extract(epoch FROM min(next_attempt_at) - clock_timestamp()) AS double precision) FROM subscribers
+        WHERE next_attempt_at IS NOT NULL AND (leased_until IS NULL OR leased_until < clock_timestamp())) AS due_seconds
 """)
 # One row at least while the lease stands.
 _NEXT = _statement("""
@@ -64,12 +67,11 @@ SELECT subscribers.newest, waiting.* FROM subscribers LEFT JOIN LATERAL (
 WHERE subscribers.id = :id AND subscribers.leased_by = :me
 ORDER BY waiting.position
 """)
-_MINE = "WHERE id = :id AND leased_by = :me"
-_SETTLED = _statement(f"""
+_SETTLED = _statement("""
 WITH the_subscriber AS (
     UPDATE subscribers SET failures = CASE WHEN :had THEN 0 ELSE failures END,
         last_error = CASE WHEN :had THEN NULL ELSE last_error END, leased_until = clock_timestamp() + :lease
-    {_MINE} RETURNING id
+    {mine} RETURNING id
 ), the_event AS (
     DELETE FROM outbox WHERE position = :position AND subscriber_id = :id
 ), the_callback AS (
@@ -78,28 +80,28 @@ WITH the_subscriber AS (
 )
 SELECT id FROM the_subscriber
 """)
-_FAILED = _statement(f"""
+_FAILED = _statement("""
 WITH the_subscriber AS (
     UPDATE subscribers SET failures = failures + 1, last_error = :error, next_attempt_at = clock_timestamp() + :wait,
         leased_by = NULL, leased_until = NULL
-    {_MINE} RETURNING id
+    {mine} RETURNING id
 )
 UPDATE callbacks SET attempts = attempts + 1, last_error = :error WHERE run_id = :run_id AND :is_callback
 """)
 # Nothing waits for it beyond `seen`: unless something came meanwhile, which the row itself tells (`newest`).
-_REST = _statement(f"""
+_REST = _statement("""
 WITH idle AS (
-    DELETE FROM subscribers {_MINE} AND events IS NULL AND newest <= :seen RETURNING id
+    DELETE FROM subscribers {mine} AND events IS NULL AND newest <= :seen RETURNING id
 )
 UPDATE subscribers SET leased_by = NULL, leased_until = NULL,
     next_attempt_at = CASE WHEN newest > :seen THEN clock_timestamp() END
-{_MINE} AND id NOT IN (SELECT id FROM idle)
+{mine} AND id NOT IN (SELECT id FROM idle)
 RETURNING next_attempt_at IS NOT NULL AS waits
 """)
-_GIVE_BACK = _statement(f"""
-UPDATE subscribers SET leased_by = NULL, leased_until = NULL, next_attempt_at = clock_timestamp() {_MINE}
+_GIVE_BACK = _statement("""
+UPDATE subscribers SET leased_by = NULL, leased_until = NULL, next_attempt_at = clock_timestamp() {mine}
 """)
-_GONE = _statement(f"DELETE FROM subscribers {_MINE} AND events IS NOT NULL")
+_GONE = _statement("DELETE FROM subscribers {mine} AND events IS NOT NULL")
 _EXPIRE = _statement("""
 WITH old AS (
     DELETE FROM outbox WHERE created_at < clock_timestamp() - :age OR position IN (
@@ -128,9 +130,12 @@ class Outbox:
         rows = await self._database.rows(_LEASE, {"most": most, "me": self._me, "lease": timedelta(seconds=seconds)})
         return [Leased(**row._asdict()) for row in rows]
 
-    async def awaited(self) -> bool:
-        """Whether anybody may want to be told of anything."""
-        return bool((await self._database.rows(_AWAITED))[0].awaited)
+    async def outlook(self) -> tuple[bool, float | None]:
+        """Whether anybody may want to be told of anything; and in how many seconds somebody is to be told next, of
+        those who are nobody's.
+        """
+        row = (await self._database.rows(_OUTLOOK))[0]
+        return bool(row.awaited), row.due_seconds
 
     async def waiting(self, leased: Leased, most: int) -> tuple[list[OutgoingEvent], int] | None:
         """What waits for it, in order, and the position up to which there is nothing else. None when the lease is

@@ -48,10 +48,10 @@ _WITH_PRINCIPAL = """
 WITH the_principal AS (
     INSERT INTO principals (name) VALUES (:owner) ON CONFLICT DO NOTHING
 )"""
-_RUN = f"""
+_RUN = """
     INSERT INTO runs (id, owner, kind, status, parent_id, origin, n8n_execution_id, n8n_workflow_id, trace_id, stack_id,
         instance_id)
-    SELECT :id, :owner, :kind, 'queued', parent.id, {FROM_WHERE}, :trace_id, :stack_id, :instance_id
+    SELECT :id, :owner, :kind, 'queued', parent.id, {from_where}, :trace_id, :stack_id, :instance_id
     FROM (SELECT) AS one LEFT JOIN runs AS parent ON parent.id = :parent_id AND parent.owner = :owner
 """
 _KEY = """, the_key AS (
@@ -68,7 +68,7 @@ SELECT id FROM the_run
 def _statement(*, once: bool) -> TextClause:
     """once: the run only if the key is new: both, or neither."""
     only = "WHERE EXISTS (SELECT FROM the_key)" if once else ""
-    the_run = f", the_run AS ({_RUN} {only} RETURNING id)"
+    the_run = f", the_run AS ({_RUN} {only} RETURNING id)".replace("{from_where}", FROM_WHERE)
     binds = [bindparam(name, type_=Uuid()) for name in ("id", "instance_id", "parent_id")]
     return text(_WITH_PRINCIPAL + (_KEY if once else "") + the_run + _CALLBACK).bindparams(
         *binds, bindparam("callback_url", type_=Text())
@@ -124,8 +124,8 @@ class QueuedRuns:
         return run_id
 
     async def give_up(self, run_id: uuid.UUID, code: str, detail: str) -> None:
-        """A run that cannot begin has failed, and may be asked for again with the same key. Who asked is told at once, and
-        is not called back.
+        """A run that cannot begin has failed, and may be asked for again with the same key. Who asked is told at once,
+        and is not called back.
         """
         await self._database.rows(delete(Callback).where(Callback.run_id == run_id))
         await self.close(run_id, "failed", code=code, detail=detail)

@@ -252,7 +252,10 @@ class Callback(Base):
     """Where the end of one run is told. attempts: how often that was tried."""
 
     __tablename__ = "callbacks"
-    __table_args__ = (CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),)
+    __table_args__ = (
+        CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="state"),
+        Index("ix_callbacks_pending", "run_id", postgresql_where="state = 'pending'"),
+    )
 
     run_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
     url: Mapped[str]

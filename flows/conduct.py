@@ -269,7 +269,10 @@ class Conductor:
     async def _own(self, active: ActiveRun[E, A], work: Work[E, A]) -> None:
         run = active.run
         loop = asyncio.get_running_loop()
-        cancel = lambda: active.cancel("cancelled_in_prefect")  # noqa: E731
+
+        def cancel() -> None:
+            active.cancel("cancelled_in_prefect")
+
         link = FlowLink(work.kind, run.id, run.conversation_id, cancel, loop, labels_of(run))
 
         def attach() -> None:

@@ -138,7 +138,7 @@ async def run_here(effect: Callable[[], Awaitable[T]], retries: Retries) -> T:
 
 @dataclass(slots=True)
 class FlowLink:
-    """One run's link. cancel: called on the run's loop when the flow run is cancelled in Prefect. labels: tags of it."""
+    """One run's link. cancel: called on the run's loop when the flow run is cancelled in Prefect. labels: its tags."""
 
     kind: str
     run_id: uuid.UUID

@@ -138,6 +138,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_callbacks_run_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_id", name=op.f("pk_callbacks")),
     )
+    op.create_index(
+        "ix_callbacks_pending", "callbacks", ["run_id"], unique=False, postgresql_where=sa.text("state = 'pending'")
+    )
     op.execute("CREATE SEQUENCE outbox_position")
     op.create_table(
         "outbox",
