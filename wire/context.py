@@ -39,7 +39,7 @@ class N8nExecution:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """parent_run_id: the run that the caller says this one belongs to. n8n: the execution that says it asks for this."""
+    """parent_run_id: the run that the caller says this one belongs to. n8n: the execution that asks for this."""
 
     run_id: uuid.UUID
     trace: TraceContext

@@ -106,8 +106,8 @@ OFFERED: Mapping[str, OfferedFlow] = {
         ),
         OfferedFlow(
             workflows.KIND,
-            "A workflow of this stack's n8n, begun by the webhook at `path`. Its answer is kept in the run (`response`) "
-            "and as its file answer.json.",
+            "A workflow of this stack's n8n, begun by the webhook at `path`. Its answer is the run's "
+            "`response`, and its file answer.json.",
             WorkflowFlowRequest,
             prepare_workflow,
         ),

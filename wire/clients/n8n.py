@@ -63,7 +63,7 @@ class WorkflowClient(ServiceClient):
             data += piece
             if len(data) > self._answer_bytes:
                 raise UpstreamFailed(
-                    f"The workflow's answer is larger than {self._answer_bytes} bytes (CAPIBARA6_WORKFLOW_ANSWER_BYTES).",
+                    f"The answer is larger than {self._answer_bytes} bytes (CAPIBARA6_WORKFLOW_ANSWER_BYTES).",
                     code="workflow_answer_too_large",
                 )
         return bytes(data)
@@ -93,4 +93,5 @@ def _said(reply: httpx.Response, data: bytes) -> str:
 
 def _kind(reply: httpx.Response) -> str:
     kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return {"text/html": "a page of HTML", "": "nothing that says what it is"}.get(kind, kind[:100])
+    words: dict[str, str] = {"text/html": "a page of HTML", "": "nothing that says what it is"}
+    return words.get(kind, str(kind)[:100])
