@@ -7,6 +7,7 @@ import signal
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -231,7 +232,7 @@ def test_nothing_is_lost_or_out_of_order_while_the_receiver_is_down_and_the_api_
     assert first_of == wanted, "in the order in which the runs ended"
     assert len({(one.id, one.run["id"]) for one in came}) == events
     places = [wanted.index(one.run["id"]) for one in came]
-    assert all(after - before <= 1 for before, after in zip(places, places[1:], strict=False))
+    assert all(after - before <= 1 for before, after in pairwise(places))
     assert len(came) > events and rejected
 
 
