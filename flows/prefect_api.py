@@ -104,8 +104,11 @@ class PrefectApi:
     async def force_state(self, flow_run_id: uuid.UUID, state: State[Any]) -> None:
         await self._client.set_flow_run_state(flow_run_id, state, force=True)
 
-    async def schedule_batch(self, deployment: str, run_id: uuid.UUID, labels: Sequence[str] = ()) -> uuid.UUID:
-        """A flow run of a deployment (`flow/name`), whose worker takes it when a place is free. Returns its id."""
+    async def schedule_batch(self, deployment: str, run_id: uuid.UUID, *, labels: Sequence[str] = ()) -> uuid.UUID:
+        """A flow run of a deployment (`flow/name`), whose worker takes it when a place is free. Returns its id.
+
+        labels: further tags of it.
+        """
         found = await self._client.read_deployment_by_name(deployment)
         flow_run = await self._client.create_flow_run_from_deployment(
             found.id,

@@ -6,8 +6,10 @@ For whoever calls a URL that somebody else chose: a name is resolved once, so th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
@@ -17,6 +19,8 @@ Address = IPv4Address | IPv6Address
 Refusal = Callable[[Address], str | None]  # why an address may not be asked, or None
 
 MOST_ADDRESSES = 3  # of a host are tried
+# Threads of its own: a name server that is away keeps them for long, and nobody else waits for these.
+_RESOLVING = ThreadPoolExecutor(8, thread_name_prefix="resolving")
 
 _REFUSED_V4 = tuple(
     (ip_network(network), why)
@@ -86,12 +90,19 @@ def refused(address: Address) -> str | None:
 async def resolved(host: str, port: int) -> list[Address]:
     """Every address of a host, as the resolver orders them. Raises HostNotFound when it has none."""
     bare = host.strip("[]")
+    with contextlib.suppress(ValueError):
+        return [ip_address(bare)]
+    loop = asyncio.get_running_loop()
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(bare, port, type=socket.SOCK_STREAM)
+        found = await loop.run_in_executor(_RESOLVING, _getaddrinfo, bare, port)
     except (OSError, UnicodeError):
         raise HostNotFound(bare[:200]) from None
     addresses = dict.fromkeys(ip_address(str(one[4][0])) for one in found)
     return list(addresses)
+
+
+def _getaddrinfo(host: str, port: int) -> list[tuple[Any, ...]]:
+    return list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
 
 
 async def checked_addresses(host: str, port: int, refusal: Refusal) -> list[Address]:

@@ -44,7 +44,9 @@ async def prepare_batch(parts: Parts, asked: BatchRequest) -> Prepared:
     async def hand_on() -> None:
         new = NewFile(owner, ASKED, "application/json", run_id)
         await parts.files.save(new, one_chunk(data), most_bytes=len(data))
-        flow_run_id = await parts.flows.ask(lambda api: api.schedule_batch(f"{KIND}/{KIND}", run_id, tags), ASK_SECONDS)
+        flow_run_id = await parts.flows.ask(
+            lambda api: api.schedule_batch(f"{KIND}/{KIND}", run_id, labels=tags), ASK_SECONDS
+        )
         await parts.runs.link_flow(run_id, flow_run_id, recorded=False)
 
     return Prepared(hand_on)

@@ -118,7 +118,9 @@ def _handed_on(parts: Parts, asked: SpeechFlowRequest, source: Source) -> Prepar
         new = NewFile(owner, ASKED, "application/json", run_id, source.conversation_id)
         await parts.files.save(new, one_chunk(data), most_bytes=len(data))
         deployment = f"{SPEECH_BATCH}/{SPEECH_BATCH}"
-        flow_run_id = await parts.flows.ask(lambda api: api.schedule_batch(deployment, run_id, tags), ASK_SECONDS)
+        flow_run_id = await parts.flows.ask(
+            lambda api: api.schedule_batch(deployment, run_id, labels=tags), ASK_SECONDS
+        )
         await parts.runs.link_flow(run_id, flow_run_id, recorded=False)
 
     return Prepared(begin, SPEECH_BATCH)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 
 from stack.topology import Topology
@@ -18,6 +20,7 @@ from wire.errors import ValidationFailed
 
 PORTS = {"http": 80, "https": 443}
 MAX_URL_CHARS = 2048
+RESOLVE_SECONDS = 5.0  # for all names together, when a request is checked
 
 
 def parsed(url: str, param: str) -> httpx.URL:
@@ -69,14 +72,16 @@ async def checked_url(url: str, param: str, topology: Topology) -> str:
     known = parsed(url, param)
     port = known.port or PORTS[known.scheme]
     try:
-        await checked_addresses(known.host, port, public_or(await node_addresses(topology)))
+        async with asyncio.timeout(RESOLVE_SECONDS):
+            known_here = public_or(await node_addresses(topology))
+            await checked_addresses(known.raw_host.decode(), port, known_here)
     except AddressRefused as error:
         raise ValidationFailed(
             f"`{param}` is at an address that is not told of runs ({error.why}): public ones are, and the nodes' own.",
             param=param,
             code="address_refused",
         ) from None
-    except HostNotFound:
+    except (HostNotFound, TimeoutError):
         raise ValidationFailed(
             f"`{param}` names a host that is not found.", param=param, code="host_not_found"
         ) from None

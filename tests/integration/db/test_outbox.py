@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from installation import Installation
-from sqlalchemy import URL, make_url, text
+from own_database import own_database
+from sqlalchemy import URL, text
 
 from db.batches import Batches
 from db.engine import Database
 from db.hooks import Hooks
 from db.outbox import Leased, Outbox
-from db.prepare import create, migrate
 from db.queued import NewQueued, Promise, QueuedRuns
 from db.records import FinishedRun, NewHook, NewRun, OutgoingEvent, RunStatus
 from db.runs import Runs
@@ -31,20 +31,7 @@ EVERY = ("run.completed", "run.failed", "run.cancelled")
 
 @pytest.fixture(scope="module")
 def url(postgres: Installation) -> URL:
-    """A database of its own: no chat API looks there for whom to tell."""
-    known = postgres.run(
-        "-c",
-        "from stack.settings import get_settings as s; from stack.secrets import load_secrets as l;"
-        "from db.urls import database_url as u; print(u(s(), l(s())).render_as_string(hide_password=False))",
-    ).stdout.strip()
-    made = make_url(known).set(database=f"outbox_{uuid.uuid4().hex}")
-
-    async def prepared() -> None:
-        await create(made)
-        await migrate(made)
-
-    asyncio.run(prepared())
-    return made
+    return own_database(postgres)
 
 
 @pytest.fixture
