@@ -42,12 +42,13 @@ class Leased:
     failures: int
 
 
-# Who has waited longest comes first. Whose row is written by an ended run this moment is left for the next look.
+# Who has waited longest comes first, and those who answered last before those who did not: many that are down take no
+# places from others. Whose row is written by an ended run this moment is left for the next look.
 _LEASE = _statement("""
 WITH due AS (
     SELECT id FROM subscribers
     WHERE next_attempt_at <= clock_timestamp() AND (leased_until IS NULL OR leased_until < clock_timestamp())
-    ORDER BY next_attempt_at LIMIT :most FOR UPDATE SKIP LOCKED
+    ORDER BY failures > 0, next_attempt_at LIMIT :most FOR UPDATE SKIP LOCKED
 )
 UPDATE subscribers SET leased_by = :me, leased_until = clock_timestamp() + :lease
 WHERE id IN (SELECT id FROM due)
