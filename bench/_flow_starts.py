@@ -1,7 +1,7 @@
 """How soon a flow that is begun by its name is taken, and how soon its first line runs.
 
-For `bench workflows`: asked of a chat API whose Prefect, model server, sandboxes and TTS server stand beside it. One run
-at a time, kinds in rotation, so that company meets all of them. Of each run:
+For `bench workflows`: asked of a chat API whose Prefect, model server, sandboxes and TTS server stand beside it. One
+run at a time, kinds in rotation, so that company meets all of them. Of each run:
 
 - `accepted`: from sending the request to the whole of its 202;
 - `work_began`: from sending it to the beginning of the run's first step, as our rows have it;

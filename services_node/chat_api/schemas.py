@@ -286,7 +286,7 @@ class N8nOut(BaseModel):
 
 
 class CallbackOut(BaseModel):
-    """attempts: how often it was tried to tell the run's end. last_error: why the last one failed; null once it was told."""
+    """attempts: to tell the run's end. last_error: why the last one failed; null once it was told."""
 
     model_config = ConfigDict(from_attributes=True)
 
