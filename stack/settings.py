@@ -272,6 +272,34 @@ class Settings(BaseSettings):
         30 * 86_400, gt=0, description="Files older than this are removed, uploaded ones and those of runs."
     )
 
+    # services: who is told of ended runs, and workflows of n8n
+    hooks_limit: int = Field(50, ge=0, description="Hooks of one owner (409 beyond).")
+    hook_try_seconds: float = Field(10, gt=0, description="Longest try to tell a hook or a callback of a run.")
+    hook_retry_seconds: float = Field(
+        1, gt=0, description="Wait after the first try that failed; twice as long after each further one."
+    )
+    hook_retry_most_seconds: float = Field(300, gt=0, description="Longest wait between two tries.")
+    hook_retention_days: float = Field(7, gt=0, description="An event that a hook could not be told is kept so long.")
+    hook_pending_limit: int = Field(
+        100_000, ge=1, description="Events that may wait for one hook; beyond, the oldest are dropped."
+    )
+    hook_deliveries_at_once: int = Field(32, ge=1, description="Hooks and callbacks that are told at the same time.")
+    hook_look_seconds: float = Field(
+        2, gt=0, description="How often the database is asked for events; those of this process's runs go out at once."
+    )
+    hook_response_chars: int = Field(32_000, ge=0, description="Of an answer, so much is told in an event.")
+    callback_give_up_seconds: float = Field(
+        3600, gt=0, description="A callback that could not be told for so long is given up."
+    )
+    max_concurrent_workflows: int = Field(16, ge=1, description="Runs of the flow `workflow` at once (429 beyond).")
+    workflow_timeout_seconds: float = Field(
+        120, gt=0, description="What a workflow of n8n may take to answer where its request names no limit."
+    )
+    workflow_max_timeout_seconds: float = Field(
+        3600, gt=0, description="Longest limit a request may name (422 beyond)."
+    )
+    workflow_answer_bytes: int = Field(10 * 2**20, gt=0, description="Largest answer of a workflow (an error beyond).")
+
     # services: speech of chats and documents
     speech_read_seconds: float = Field(
         60, gt=0, description="Longest silence of the TTS server while something is spoken."

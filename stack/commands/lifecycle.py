@@ -149,6 +149,7 @@ def restart(given: argparse.Namespace) -> int:
     for service in services:
         topology.check_placement(service.name)
     with interruptible(), lifecycle_lock(settings):
+        ensure_secrets(settings)  # a newer version may know of more
         keep_variables(settings)
         for service in reversed(services):
             Supervisor(settings, service.stop_seconds + 10).stop(service.name)
