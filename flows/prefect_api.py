@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,12 +94,17 @@ class PrefectApi:
     async def force_state(self, flow_run_id: uuid.UUID, state: State[Any]) -> None:
         await self._client.set_flow_run_state(flow_run_id, state, force=True)
 
-    async def schedule_batch(self, deployment: str, run_id: uuid.UUID) -> uuid.UUID:
-        """A flow run of a deployment (`flow/name`), whose worker takes it when a place is free. Returns its id."""
+    async def schedule_batch(
+        self, deployment: str, run_id: uuid.UUID, parameters: Mapping[str, Any] | None = None
+    ) -> uuid.UUID:
+        """A flow run of a deployment (`flow/name`), whose worker takes it when a place is free. Returns its id.
+
+        parameters: its own, beside the run's id.
+        """
         found = await self._client.read_deployment_by_name(deployment)
         flow_run = await self._client.create_flow_run_from_deployment(
             found.id,
-            parameters={"run_id": str(run_id)},
+            parameters={**(parameters or {}), "run_id": str(run_id)},
             name=f"{deployment.partition('/')[0]}-{run_id}",
             tags=["capibara6", f"run:{run_id}"],  # not the stack's: a chat API that starts would sweep it
             idempotency_key=str(run_id),

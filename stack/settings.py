@@ -287,6 +287,47 @@ class Settings(BaseSettings):
         1, ge=1, description="Documents that are spoken at once; Prefect keeps the rest waiting."
     )
 
+    # services: batches of questions, and what is done by the clock
+    chat_batch_items: int = Field(2000, ge=1, description="Items of one `chat-batch` (422 beyond).")
+    chat_batch_bytes: int = Field(20 * 2**20, gt=0, description="Largest file of items (413 beyond).")
+    chat_batch_at_once: int = Field(
+        1, ge=1, description="Batches of questions that run at once; Prefect keeps the rest waiting."
+    )
+    chat_batch_items_at_once: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Items of one batch that are asked at once, at a batch's place in the models' queue.",
+    )
+    chat_batch_item_seconds: float = Field(600, gt=0, description="Longest call of a model for one item.")
+    chat_batch_item_retries: int = Field(3, ge=0, description="How often a call that broke is made again.")
+    chat_batch_wait_seconds: float = Field(
+        1800, ge=0, description="How long an item waits, all together, for a model server that is full or away."
+    )
+    chat_batch_answer_chars: int = Field(100_000, ge=1, description="Characters kept of an item's answer.")
+    digest_cron: str = Field(
+        "15 2 * * *", description="When the digest of the day before is made (cron, in `time_zone`); empty: never."
+    )
+    digest_titles: int = Field(20, ge=0, description="Titles of conversations that a digest names, of each owner.")
+    digest_tokens: int = Field(200, ge=0, description="Tokens of a digest's summary by a model; 0: none is asked.")
+    retention_cron: str = Field("45 3 * * *", description="When what is past its time is removed (cron); empty: never.")
+    run_retention_days: int = Field(365, ge=0, description="Ended runs are kept so long; 0: for ever.")
+    conversation_retention_days: int = Field(
+        0, ge=0, description="Conversations in which nothing was said for so long are removed; 0: none are."
+    )
+    prefect_retention_days: int = Field(
+        30, ge=0, description="Prefect's ended flow runs are kept so long; 0: for ever."
+    )
+    routing_evaluation_cron: str = Field(
+        "", description="When recent questions are routed anew, to compare (cron); empty: never."
+    )
+    routing_evaluation_messages: int = Field(100, ge=1, le=1000, description="Questions that this looks at.")
+    warm_up_cron: str = Field(
+        "", description="When models are loaded before they are asked (cron, as `30 7 * * 1-5`); empty: never."
+    )
+    warm_up_models: str = Field("", description="Models that this loads, in order, comma-separated.")
+    warm_up_seconds: float = Field(600, gt=0, description="Longest loading of one of them.")
+
     # services: the MCP server
     mcp_concurrent_calls: int = Field(32, ge=1, description="Tool calls at once (a tool error beyond).")
     mcp_result_chars: int = Field(20_000, gt=0, description="Text of a tool's result, in characters (cut beyond).")

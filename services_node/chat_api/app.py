@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from db.batch_items import BatchItems
 from db.batches import Batches
 from db.conversations import Conversations
 from db.engine import Database
@@ -37,7 +38,7 @@ from flows.speech import Narrator, SpeechLimits
 from flows.summary import SummaryLimits
 from flows.tools.box import ServedTools, ToolLimits
 from flows.turn import TurnLimits
-from services_node.chat_api import chat, code, conversations, files, metrics, offered_flows, runs, status
+from services_node.chat_api import chat, code, conversations, files, item_batches, metrics, offered_flows, runs, status
 from services_node.chat_api.openai_door import routes as openai_door
 from services_node.chat_api.parts import Parts
 from services_node.chat_api.summaries import Summaries
@@ -71,7 +72,7 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
     parts = make_parts(settings, secrets)
     app = FastAPI(title="Capibara6 chat", version="0.1.0", lifespan=_life, redoc_url=None)
     app.state.parts = parts
-    for routes in (chat, code, conversations, files, offered_flows, openai_door, runs, status):
+    for routes in (chat, code, conversations, files, item_batches, offered_flows, openai_door, runs, status):
         app.include_router(routes.router)
 
     async def readiness() -> Readiness:
@@ -174,6 +175,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         files,
         batches,
         QueuedRuns(database),
+        BatchItems(database),
     )
     return parts
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from db.batch_items import BatchItems
 from db.batches import Batches
 from db.conversations import Conversations
 from db.engine import Database
@@ -54,6 +55,7 @@ class Parts:
     files: FileStore
     batches: Batches
     queued: QueuedRuns
+    batch_items: BatchItems
 
 
 def parts_of(request: Request) -> Parts:
