@@ -15,7 +15,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.exceptions import ObjectNotFound
 from prefect.runner import Runner
-from prefect.schedules import Cron
+from prefect.schedules import Cron, Schedule
 from prefect.states import Cancelled, Scheduled
 from prefect.types.entrypoint import EntrypointType
 
@@ -88,12 +88,7 @@ async def deploy(runner: Runner, table: Collection[Deployment]) -> dict[str, uui
 async def _deployed(runner: Runner, wanted: Deployment) -> uuid.UUID:
     async with get_client() as client:
         known = await known_schedules(client, wanted.full_name)
-    schedules = []
-    if wanted.cron:
-        active = not stays_paused(wanted, known)
-        schedules.append(
-            Cron(wanted.cron, timezone=wanted.time_zone, active=active, parameters=dict(wanted.parameters))
-        )
+    schedules = _schedules(wanted, known)
     return await runner.aadd_flow(
         flow_of(wanted.entrypoint),
         name=wanted.name,
@@ -105,6 +100,18 @@ async def _deployed(runner: Runner, wanted: Deployment) -> uuid.UUID:
         tags=wanted.all_tags,
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+
+
+def _schedules(wanted: Deployment, known: Collection[KnownSchedule]) -> list[Schedule]:
+    """None for a cron that Prefect cannot read, which is logged: the others are served all the same."""
+    if not wanted.cron:
+        return []
+    active = not stays_paused(wanted, known)
+    try:
+        return [Cron(wanted.cron, timezone=wanted.time_zone, active=active, parameters=dict(wanted.parameters))]
+    except ValueError as error:
+        log.error("this is no cron", extra={"setting": wanted.variable, "value": wanted.cron, "reason": str(error)})
+        return []
 
 
 async def known_schedules(client: PrefectClient, full_name: str) -> list[KnownSchedule]:

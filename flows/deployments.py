@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from db.runs import BATCH, CHAT_BATCH, DIGEST, RETENTION, ROUTING_EVALUATION, SPEECH_BATCH, WARM_UP
 from stack.errors import ConfigurationError
-from stack.settings import Settings
+from stack.settings import OFF, Settings
 
 TAG = "capibara6"
 SERVED_TAG = "served-by:flow-worker"  # what has it, and is no row of this table any more, is removed
@@ -78,7 +78,7 @@ def deployments(settings: Settings) -> tuple[Deployment, ...]:
             "What was said and done in a day: conversations, runs, failures and their reasons, models.",
             1,
             (MAINTENANCE_TAG, "report"),
-            settings.digest_cron,
+            _cron(settings.digest_cron),
             zone,
             variable="CAPIBARA6_DIGEST_CRON",
         ),
@@ -88,7 +88,7 @@ def deployments(settings: Settings) -> tuple[Deployment, ...]:
             "Removes runs, conversations, files and Prefect's flow runs that are past their time.",
             1,
             (MAINTENANCE_TAG, "clean-up"),
-            settings.retention_cron,
+            _cron(settings.retention_cron),
             zone,
             {"dry_run": False},
             "CAPIBARA6_RETENTION_CRON",
@@ -99,7 +99,7 @@ def deployments(settings: Settings) -> tuple[Deployment, ...]:
             "Routes recent questions anew and compares the choice with the model that answered then.",
             1,
             (MAINTENANCE_TAG, "report"),
-            settings.routing_evaluation_cron,
+            _cron(settings.routing_evaluation_cron),
             zone,
             variable="CAPIBARA6_ROUTING_EVALUATION_CRON",
         ),
@@ -109,7 +109,7 @@ def deployments(settings: Settings) -> tuple[Deployment, ...]:
             "Loads models before anybody asks them.",
             1,
             (MAINTENANCE_TAG, "models"),
-            settings.warm_up_cron,
+            _cron(settings.warm_up_cron),
             zone,
             variable="CAPIBARA6_WARM_UP_CRON",
         ),
@@ -134,6 +134,10 @@ def stays_paused(wanted: Deployment, known: Collection[KnownSchedule]) -> bool:
 def gone(table: Collection[Deployment], known: Collection[str]) -> set[str]:
     """Of the deployments that a worker of ours wrote, those that are no row any more. known: `flow/deployment`."""
     return set(known) - {one.full_name for one in table}
+
+
+def _cron(setting: str) -> str:
+    return "" if setting == OFF else setting
 
 
 def _time_zone(name: str) -> str:

@@ -19,9 +19,7 @@ from wire.errors import ApiError
 @flow(name=WARM_UP, persist_result=False, validate_parameters=False, log_prints=False, retries=0)
 async def warm_up(run_id: str | None = None, models: list[str] | None = None) -> State[None]:
     """models: those to load; left out: the ones of the settings."""
-    return await perform(
-        WARM_UP, Maintenance, run_id, lambda batch, begun, context: _run(batch, begun, context, models)
-    )
+    return await perform(WARM_UP, Maintenance, run_id, lambda batch, begun, _: _run(batch, begun, models))
 
 
 async def _run(batch: Maintenance, begun: Begun, asked: list[str] | None) -> State[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,11 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 EngineStart = Literal["auto", "fork", "spawn"]
 Embeddings = Literal["off", "ready", "always"]
 SpokenLanguage = Literal["es", "en"]
+
+
+OFF = "off"  # a schedule that there is none of: an empty variable is one that is not set
+# A coarse look, so that a slip is told at once; Prefect reads it exactly.
+_CRON_WORD = re.compile(r"(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?(,(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?)*")
 
 
 def default_home() -> Path:
@@ -306,11 +312,11 @@ class Settings(BaseSettings):
     )
     chat_batch_answer_chars: int = Field(100_000, ge=1, description="Characters kept of an item's answer.")
     digest_cron: str = Field(
-        "15 2 * * *", description="When the digest of the day before is made (cron, in `time_zone`); empty: never."
+        "15 2 * * *", description="When the digest of the day before is made (cron, in `time_zone`); `off`: never."
     )
     digest_titles: int = Field(20, ge=0, description="Titles of conversations that a digest names, of each owner.")
     digest_tokens: int = Field(200, ge=0, description="Tokens of a digest's summary by a model; 0: none is asked.")
-    retention_cron: str = Field("45 3 * * *", description="When what is past its time is removed (cron); empty: never.")
+    retention_cron: str = Field("45 3 * * *", description="When what is past its time is removed (cron); `off`: never.")
     run_retention_days: int = Field(365, ge=0, description="Ended runs are kept so long; 0: for ever.")
     conversation_retention_days: int = Field(
         0, ge=0, description="Conversations in which nothing was said for so long are removed; 0: none are."
@@ -319,11 +325,11 @@ class Settings(BaseSettings):
         30, ge=0, description="Prefect's ended flow runs are kept so long; 0: for ever."
     )
     routing_evaluation_cron: str = Field(
-        "", description="When recent questions are routed anew, to compare (cron); empty: never."
+        OFF, description="When recent questions are routed anew, to compare (cron); `off`: never."
     )
     routing_evaluation_messages: int = Field(100, ge=1, le=1000, description="Questions that this looks at.")
     warm_up_cron: str = Field(
-        "", description="When models are loaded before they are asked (cron, as `30 7 * * 1-5`); empty: never."
+        OFF, description="When models are loaded before they are asked (cron, as `30 7 * * 1-5`); `off`: never."
     )
     warm_up_models: str = Field("", description="Models that this loads, in order, comma-separated.")
     warm_up_seconds: float = Field(600, gt=0, description="Longest loading of one of them.")
@@ -424,6 +430,14 @@ class Settings(BaseSettings):
     tts_cache_bytes: int = Field(
         64 * 2**20, ge=0, description="Finished audio kept in memory, an eighth of it for one text at most; 0: none."
     )
+
+    @field_validator("digest_cron", "retention_cron", "routing_evaluation_cron", "warm_up_cron")
+    @classmethod
+    def _cron(cls, value: str) -> str:
+        words = value.split()
+        if words != [OFF] and (len(words) != 5 or not all(_CRON_WORD.fullmatch(word) for word in words)):
+            raise ValueError("is neither `off` nor a cron of five words, as `30 7 * * 1-5`")
+        return " ".join(words)
 
     @field_validator("home", "topology", "catalogue", "routing_texts", "prompts", "mcp_servers", "mcp_contexts")
     @classmethod
