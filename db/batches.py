@@ -147,6 +147,20 @@ class Batches:
         )
         return bool(rows)
 
+    async def cancelled(self, run_id: uuid.UUID | None, flow_run_id: uuid.UUID | None) -> None:
+        """Ends the open batch of this id, or of this flow run, whose flow run was cancelled in Prefect."""
+        which = Run.id == run_id if run_id is not None else Run.prefect_flow_run_id == flow_run_id
+        await self._database.rows(
+            update(Run)
+            .where(which, Run.kind.in_(BATCHES), Run.status.in_(OPEN_STATUSES))
+            .values(
+                status="cancelled",
+                error_code="cancelled_in_prefect",
+                error_detail="The flow run was cancelled in Prefect.",
+                ended_at=func.now(),
+            )
+        )
+
     async def unrecorded(self, stack_id: str, limit: int) -> list[Begun]:
         """Batches with a flow run whose end is not known to be told in both places, oldest first."""
         rows = await self._database.rows(

@@ -81,14 +81,7 @@ class BatchRun:
 
     async def persistently(self, effect: Callable[[], Awaitable[T]]) -> T:
         """The effect, again and again while the database is away, for as long as a turn's end would be tried."""
-        deadline = time.monotonic() + self.settings.record_retry_seconds
-        while True:
-            try:
-                return await effect()
-            except DatabaseUnavailable:
-                if time.monotonic() > deadline:
-                    raise
-                await asyncio.sleep(RETRY_SECONDS)
+        return await persistently(effect, self.settings.record_retry_seconds)
 
     async def finish(self, begun: Begun, account: Account, error: ApiError | None) -> None:
         """Closes the run's row, unless somebody did."""
@@ -100,6 +93,17 @@ class BatchRun:
 
     async def close(self) -> None:
         await self.database.close()
+
+
+async def persistently(effect: Callable[[], Awaitable[T]], seconds: float) -> T:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return await effect()
+        except DatabaseUnavailable:
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(RETRY_SECONDS)
 
 
 B = TypeVar("B", bound=BatchRun)
@@ -121,19 +125,31 @@ async def perform(
     settings = get_settings()
     batch = make(settings, load_secrets(settings))
     try:
-        of_prefect = uuid.UUID(flow_run.id) if flow_run.id else None
-        if run_id is None:
-            known = await batch.rows.scheduled(scheduled_run(kind, settings, of_prefect or uuid7()))
-        else:
-            known = uuid.UUID(run_id)
-        begun = await batch.rows.begin(known, of_prefect)
-        if begun is None:
-            return await _ended_before(batch, known)
-        return await _traced(kind, begun, lambda context: _until_ended(batch, begun, run(batch, begun, context)))
+        begun = await persistently(lambda: _begun(kind, batch, run_id), settings.record_retry_seconds)
+        if not isinstance(begun, Begun):
+            return await _ended_before(batch, begun)
+        return await _traced(kind, begun, lambda context: run(batch, begun, context))
+    except BaseException as error:
+        if isinstance(error, Exception):
+            raise
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(LAST_WORD_SECONDS):
+                await _end_now(batch, run_id)
+        raise
     finally:
         await batch.close()
         if telemetry.on():
             await asyncio.to_thread(telemetry.stop)
+
+
+async def _begun(kind: str, batch: BatchRun, run_id: str | None) -> Begun | uuid.UUID:
+    """The run that is begun; the id of one that is not waiting any more."""
+    of_prefect = uuid.UUID(flow_run.id) if flow_run.id else None
+    if run_id is None:
+        known = await batch.rows.scheduled(scheduled_run(kind, batch.settings, of_prefect or uuid7()))
+    else:
+        known = uuid.UUID(run_id)
+    return await batch.rows.begin(known, of_prefect) or known
 
 
 def scheduled_run(kind: str, settings: Settings, flow_run_id: uuid.UUID) -> NewScheduled:
@@ -193,24 +209,12 @@ async def _ended_before(batch: BatchRun, run_id: uuid.UUID) -> State[None]:
     return Cancelled(message="It was not waiting any more.")
 
 
-async def _until_ended(batch: BatchRun, begun: Begun, work: Awaitable[State[None]]) -> State[None]:
-    try:
-        return await work
-    except BaseException as error:
-        if isinstance(error, Exception):
-            raise
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(LAST_WORD_SECONDS):
-                await _end_now(batch, begun)
-        raise
-
-
-async def _end_now(batch: BatchRun, begun: Begun) -> None:
+async def _end_now(batch: BatchRun, run_id: str | None) -> None:
     """The process is told to end: because its flow run was cancelled, or for a reason that is none of the batch's (a
     worker that stops). Of the latter Prefect is told nothing, lest it take the flow run for crashed."""
     if get_intent() == "cancel":
-        detail = "The flow run was cancelled in Prefect."
-        await batch.rows.close(begun.id, "cancelled", code="cancelled_in_prefect", detail=detail)
+        of_prefect = uuid.UUID(flow_run.id) if flow_run.id else None
+        await batch.rows.cancelled(uuid.UUID(run_id) if run_id else None, of_prefect)
         return
     try:
         await batch.close()

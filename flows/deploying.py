@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import os
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, TypeVar
@@ -40,8 +41,6 @@ class BatchRunner(Runner):
 
     def handle_sigterm(self, *_args: Any, **_named: Any) -> None:
         """Called in the middle of the loop's work: nothing of it goes on, and nobody is told of the processes' end."""
-        import os
-
         children = psutil.Process().children(recursive=True)
         for child in children:
             _signal(child.terminate)

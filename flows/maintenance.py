@@ -21,6 +21,7 @@ from stack.settings import Settings
 from stack.topology import load_topology
 from wire.border import keys_needed
 from wire.clients.models import ModelServerClient
+from wire.errors import ApiError
 
 RETRIES = 2
 RETRY_SECONDS = 5.0
@@ -51,6 +52,7 @@ def covered(begun: Begun) -> str | None:
 
 async def step(account: Account, name: str, effect: Callable[[StepNote], Awaitable[T]], *, retries: int = RETRIES) -> T:
     """The effect as a task of the flow run and a step of ours."""
+    failed: list[Exception] = []
     async with account.step(name) as note:
 
         @task(
@@ -60,11 +62,21 @@ async def step(account: Account, name: str, effect: Callable[[StepNote], Awaitab
             retries=retries,
             retry_delay_seconds=RETRY_SECONDS,
             retry_jitter_factor=0.5,
+            retry_condition_fn=lambda _task, _run, _state: worth_another(failed[-1]),
         )
         async def run() -> T:
-            return await effect(note)
+            try:
+                return await effect(note)
+            except Exception as error:
+                failed.append(error)
+                raise
 
         return await run()
+
+
+def worth_another(error: Exception) -> bool:
+    """Whether a step that failed may go well in a moment: a part was full, away or broken."""
+    return isinstance(error, ApiError) and (error.status >= 500 or error.status == 429)
 
 
 async def maintained(
