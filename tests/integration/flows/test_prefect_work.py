@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -18,6 +19,12 @@ import psutil
 import pytest
 from history_house import ask
 from installation import Installation, eventually
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from db.urls import OWN_DATABASE, PREFECT_DATABASE, database_url
+from stack.secrets import load_secrets
+from stack.settings import read_settings
 
 ENDED = {"completed", "failed", "cancelled", "crashed"}
 
@@ -191,6 +198,7 @@ def test_a_batch_whose_worker_is_killed_goes_on_and_asks_nothing_twice(api: http
     assert gone.status_code == 404
 
 
+@pytest.mark.full
 def test_a_worker_that_is_stopped_leaves_its_batch_for_the_next(api: httpx.Client, stack: Installation) -> None:
     run_id = begin(
         api, "chat-batch", items=[{"message": f"tokens=1 first={1 if number else 300}"} for number in (1, 0)]
@@ -233,39 +241,62 @@ def test_schedules_and_limits_are_in_prefect(stack: Installation) -> None:
         assert deployment(stack, name).json()["schedules"] == []
 
 
-def test_maintenance_by_hand_and_by_the_clock_has_runs_files_and_pages(api: httpx.Client, stack: Installation) -> None:
-    answered = ask(api, message="¿qué hora es? tokens=1")["run_id"]
-    ask(api, message="hola status=404")
+def test_a_digest_by_hand_and_a_flow_run_of_nobodys_have_rows_files_and_pages(
+    api: httpx.Client, stack: Installation
+) -> None:
+    ask(api, message="¿qué hora es? tokens=1")
+    assert api.post("/api/chat", json={"message": "hola", "model": "nobody"}).status_code == 404
     today = datetime.now(UTC).date().isoformat()
-    begun = {
-        "digest": begin(api, "digest", day=today),
-        "retention": begin(api, "retention"),
-        "routing-evaluation": begin(api, "routing-evaluation", messages=5),
-        "warm-up": begin(api, "warm-up", models=["qwen_coder", "nobody"]),
-    }
-    by_the_clock = prefect(stack, f"/deployments/{deployment(stack, 'digest').json()['id']}/create_flow_run")
+    warm_up = f"/deployments/{deployment(stack, 'warm-up').json()['id']}/create_flow_run"
+    not_by_us = prefect(stack, warm_up, parameters={"models": ["qwen_coder", "nobody"]})
+    run = ended(api, begin(api, "digest", day=today))
+    assert run["status"] == "completed", stack.log("flow-worker")
+    told = content(api, run, f"digest-{today}.md")
+    assert f"# {today}" in told and "| chat | completed |" in told and "Written by" in told
+    assert "| chat | model\\_not\\_found |" in told and "qwen\\_coder" in told
+    assert artifacts(stack, run)["digest"]["data"] == told and flow_run(stack, run)["name"] == f"digest {today}"
+    assert [step["name"] for step in run["steps"]] == ["count", "summary", "keep"]
+
+    def row() -> dict[str, Any] | None:
+        found = api.get("/api/runs", params={"kind": "warm-up", "status": "failed"}).json()["runs"]
+        return next((one for one in found if one["prefect_flow_run_id"] == not_by_us["id"]), None)
+
+    assert (failed := eventually(row, 60, "the flow run that nobody asked the API for has a row"))
+    assert failed["error"]["code"] == "models_not_loaded"
+    of_it = artifacts(stack, failed)
+    assert "nobody: model" in of_it["warm-up-failed"]["data"]
+    loaded = json.loads(of_it["warm-up"]["data"])
+    assert [(row["model"], row["loaded"]) for row in loaded] == [("nobody", "no"), ("qwen_coder", "yes")]
+
+
+@pytest.mark.full
+def test_routing_is_evaluated_and_what_is_past_its_time_is_counted_and_removed(
+    api: httpx.Client, stack: Installation
+) -> None:
+    answered = ask(api, message="¿qué hora es? tokens=1")["run_id"]
+    begun = {name: begin(api, name) for name in ("retention", "routing-evaluation")}
     runs = {name: ended(api, run_id) for name, run_id in begun.items()}
-    assert {name: run["status"] for name, run in runs.items()} == {
-        "digest": "completed", "retention": "completed", "routing-evaluation": "completed", "warm-up": "failed",
-    }, stack.log("flow-worker")  # fmt: skip
-
-    text = content(api, runs["digest"], f"digest-{today}.md")
-    assert f"# {today}" in text and "| chat | completed |" in text and "qwen\\_coder" in text and "Written by" in text
-    assert artifacts(stack, runs["digest"])["digest"]["data"] == text
-    assert flow_run(stack, runs["digest"])["name"] == f"digest {today}"
-    assert [step["name"] for step in runs["digest"]["steps"]] == ["count", "summary", "keep"]
-
+    assert {run["status"] for run in runs.values()} == {"completed"}, stack.log("flow-worker")
     assert "dry run" in content(api, runs["retention"], "retention.md")
     routed = json.loads(content(api, runs["routing-evaluation"], "routing-evaluation.json"))
     assert answered in {one["run_id"] for one in routed["questions"]} and routed["figures"]["routed"]
+    assert artifacts(stack, runs["routing-evaluation"])["routing-evaluation"]
 
-    assert runs["warm-up"]["error"]["code"] == "models_not_loaded"
-    assert "nobody: model_not_found" in artifacts(stack, runs["warm-up"])["warm-up-failed"]["data"]
-    loaded = json.loads(artifacts(stack, runs["warm-up"])["warm-up"]["data"])
-    assert [(row["model"], row["loaded"]) for row in loaded] == [("nobody", "no"), ("qwen_coder", "yes")]
+    old = flow_run(stack, api.get(f"/api/runs/{answered}").json())["id"]
+    long_ago = "2001-01-01T00:00:00Z"
+    asyncio.run(aged(stack, f"UPDATE flow_run SET end_time = '{long_ago}' WHERE id = '{old}'", PREFECT_DATABASE))
+    asyncio.run(aged(stack, f"UPDATE runs SET created_at = '{long_ago}' WHERE id = '{answered}'", OWN_DATABASE))
+    counted = json.loads(content(api, ended(api, begin(api, "retention")), "retention.json"))
+    assert counted == {"conversations": None, "runs": 1, "files": 0, "prefect flow runs": 1}
+    removed = ended(api, begin(api, "retention", dry_run=False))
+    assert json.loads(content(api, removed, "retention.json")) == counted
+    assert api.get(f"/api/runs/{answered}").status_code == 404
+    assert httpx.get(f"{stack.url('prefect-server')}/api/flow_runs/{old}").status_code == 404
 
-    def scheduled() -> list[dict[str, Any]]:
-        found = api.get("/api/runs", params={"kind": "digest", "status": "completed"}).json()["runs"]
-        return [one for one in found if one["prefect_flow_run_id"] == by_the_clock["id"]]
 
-    eventually(scheduled, 60, "the flow run that nobody asked the API for has a row")
+async def aged(stack: Installation, statement: str, name: str) -> None:
+    settings = read_settings(stack.home).model_copy(update={"port_offset": stack.offset})
+    engine = create_async_engine(database_url(settings, load_secrets(settings), name))
+    async with engine.begin() as connection:
+        await connection.execute(text(statement))
+    await engine.dispose()
