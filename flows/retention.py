@@ -29,6 +29,7 @@ from stack.settings import Settings
 from wire.errors import Forbidden, NotFound
 
 AT_A_TIME = 200
+FLOW_RUNS_AT_A_TIME = 50  # the most that Prefect removes at once
 MOST_PAGES = 500  # of one night; the next goes on
 FINAL_STATES = ["COMPLETED", "FAILED", "CANCELLED", "CRASHED"]
 
@@ -74,15 +75,15 @@ def past(before: datetime) -> dict[str, Any]:
 
 async def remove_flow_runs(client: PrefectClient, before: datetime) -> int:
     """A page of flow runs with their artifacts, which Prefect would keep. Returns how many."""
-    asked = {"flow_runs": past(before), "limit": AT_A_TIME}
+    asked = {"flow_runs": past(before), "limit": FLOW_RUNS_AT_A_TIME}
     ids = [one["id"] for one in (await client.request("POST", "/flow_runs/filter", json=asked)).json()]
     if not ids:
         return 0
-    of_them = {"artifacts": {"flow_run_id": {"any_": ids}}, "limit": AT_A_TIME}
+    of_them = {"artifacts": {"flow_run_id": {"any_": ids}}, "limit": FLOW_RUNS_AT_A_TIME}
     while artifacts := (await client.request("POST", "/artifacts/filter", json=of_them)).json():
         for artifact in artifacts:
             await client.delete_artifact(uuid.UUID(artifact["id"]))
-    these = {"flow_runs": {"id": {"any_": ids}}, "limit": AT_A_TIME}
+    these = {"flow_runs": {"id": {"any_": ids}}, "limit": FLOW_RUNS_AT_A_TIME}
     path: Any = "/flow_runs/bulk_delete"  # which the client's own list of paths has not got
     removed = await client.request("POST", path, json=these)
     return len(removed.json()["deleted"])

@@ -261,8 +261,8 @@ def test_a_digest_by_hand_and_a_flow_run_of_nobodys_have_rows_files_and_pages(
         found = api.get("/api/runs", params={"kind": "warm-up", "status": "failed"}).json()["runs"]
         return next((one for one in found if one["prefect_flow_run_id"] == not_by_us["id"]), None)
 
-    assert (failed := eventually(row, 60, "the flow run that nobody asked the API for has a row"))
-    assert failed["error"]["code"] == "models_not_loaded"
+    failed = eventually(row, 60, "the flow run that nobody asked the API for has a row")
+    assert failed and failed["error"]["code"] == "models_not_loaded"
     of_it = artifacts(stack, failed)
     assert "nobody: model" in of_it["warm-up-failed"]["data"]
     loaded = json.loads(of_it["warm-up"]["data"])
