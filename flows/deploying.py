@@ -86,12 +86,13 @@ async def deploy(runner: Runner, table: Collection[Deployment]) -> dict[str, uui
 
 async def _deployed(runner: Runner, wanted: Deployment) -> uuid.UUID:
     async with get_client() as client:
-        known = await known_schedules(client, wanted.full_name)
+        known, paused = await _known(client, wanted.full_name)
     schedules = _schedules(wanted, known)
     return await runner.aadd_flow(
         flow_of(wanted.entrypoint),
         name=wanted.name,
         schedules=schedules,
+        paused=paused,
         concurrency_limit=ConcurrencyLimitConfig(
             limit=wanted.at_once, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
         ),
@@ -113,15 +114,17 @@ def _schedules(wanted: Deployment, known: Collection[KnownSchedule]) -> list[Sch
         return []
 
 
-async def known_schedules(client: PrefectClient, full_name: str) -> list[KnownSchedule]:
+async def _known(client: PrefectClient, full_name: str) -> tuple[list[KnownSchedule], bool]:
+    """The deployment's schedules as Prefect has them, and whether somebody paused it."""
     try:
         found = await client.read_deployment_by_name(full_name)
     except ObjectNotFound:
-        return []
-    return [
+        return [], False
+    schedules = [
         KnownSchedule(getattr(one.schedule, "cron", None), getattr(one.schedule, "timezone", None), one.active)
         for one in found.schedules
     ]
+    return schedules, found.paused
 
 
 async def _remove_gone(table: Collection[Deployment]) -> None:
