@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from db.batch_items import BatchItems
 from db.batches import Batches
 from db.conversations import Conversations
 from db.engine import Database
@@ -66,6 +67,7 @@ class Parts:
     pages: Pages
     delivering: Delivering
     workflows: WorkflowClient
+    batch_items: BatchItems
 
 
 def parts_of(request: Request) -> Parts:
