@@ -68,12 +68,12 @@ MYPY = (
     Typed(
         "services",
         ("stack", "wire", "db", "flows", "services_node"),
-        ("bench.chat", "bench.speech", "bench._espeak"),
+        ("bench.chat", "bench.speech", "bench._espeak", "bench._callbacks"),
     ),
     Typed(
         "models",
         ("stack", "wire", "models_node", "bench"),
-        apart="^(models_node/sandbox/|bench/(sandbox|chat|_chat_stack|_chat_rows|_tool_calls|speech|_espeak)[.]py)",
+        apart="^(models_node/sandbox/|bench/(sandbox|chat|_chat_stack|_chat_rows|_tool_calls|speech|_espeak|_callbacks)[.]py)",
     ),
     Typed("sandbox", ("models_node.sandbox",), ("bench.sandbox",)),
 )
