@@ -50,13 +50,13 @@ class NewScheduled:
 
 _BEGUN = (Run.id, Run.owner, Run.trace_id, Run.prefect_flow_run_id, Run.started_at)
 
-# Once for a flow run, however often it is begun. Where runs have an `origin`, `schedule` is this one's.
+# Once for a flow run, however often it is begun.
 _SCHEDULED = text("""
 WITH the_principal AS (
     INSERT INTO principals (name) VALUES (:owner) ON CONFLICT DO NOTHING
 )
-INSERT INTO runs (id, owner, kind, status, trace_id, stack_id, instance_id, prefect_flow_run_id)
-SELECT :id, :owner, :kind, 'queued', :trace_id, :stack_id, :instance_id, :flow_run_id
+INSERT INTO runs (id, owner, kind, status, origin, trace_id, stack_id, instance_id, prefect_flow_run_id)
+SELECT :id, :owner, :kind, 'queued', 'schedule', :trace_id, :stack_id, :instance_id, :flow_run_id
 WHERE NOT EXISTS (SELECT FROM runs WHERE prefect_flow_run_id = :flow_run_id)
 ON CONFLICT (id) DO NOTHING
 """).bindparams(*(bindparam(name, type_=Uuid()) for name in ("id", "instance_id", "flow_run_id")))

@@ -172,6 +172,11 @@ def speech_failed(words: str) -> ApiError:
     return UpstreamFailed(f"The text could not be spoken: {words}", code="speech_failed")
 
 
+def workflow_timeout(seconds: float) -> ApiError:
+    """The whole run, its tries together."""
+    return DeadlineExceeded(f"The run took longer than {seconds:.0f} s, its tries together.", code="workflow_timeout")
+
+
 def flow_not_begun(name: str) -> ApiError:
     return InternalError(f"The flow {name} could not be begun; nothing of it is done.", code="flow_not_begun")
 

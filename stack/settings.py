@@ -42,6 +42,11 @@ class Settings(BaseSettings):
         "local", description="`local`: loopback, no keys. `production`: keys, no loopback between nodes."
     )
     node: str | None = Field(None, description="The node this machine is; unset: all of them on this machine.")
+    without: str = Field(
+        "",
+        description="Services this machine leaves out, with those that wait for them, comma-separated; "
+        "`up --without` sets it.",
+    )
     topology: Path | None = Field(None, description="Topology file; unset: `topology.toml` of the repository.")
     port_offset: int = Field(0, ge=0, le=50_000, description="Added to every port, for two stacks on one machine.")
     database_url: str | None = Field(None, description="Your own Postgres; unset: the embedded one.")
@@ -179,6 +184,17 @@ class Settings(BaseSettings):
     )
     sandbox_uids: int = Field(61_000, ge=1000, description="First of the user ids that sandboxes run as.")
 
+    # services: what n8n is told, and when schedules are due
+    n8n_locale: str = Field("en", description="Language of n8n's pages, where n8n has it.")
+    n8n_executions_at_once: int = Field(
+        20, ge=1, description="Executions that triggers and webhooks begin, at once; further ones wait their turn."
+    )
+    n8n_code_at_once: int = Field(5, ge=1, description="Code nodes that run at once.")
+    n8n_executions_kept_hours: int = Field(336, ge=1, description="n8n forgets executions older than this.")
+    n8n_executions_kept: int = Field(10_000, ge=0, description="And the oldest beyond this number; 0: by age alone.")
+    n8n_database_connections: int = Field(4, ge=1, description="Connections that n8n holds to Postgres.")
+    timezone: str = Field("UTC", description="Time zone that schedules are meant in, as `Europe/Madrid`.")
+
     # services: chat API and flows
     max_message_chars: int = Field(32_000, gt=0, description="Longest message of a chat, in characters (422 beyond).")
     history_messages: int = Field(40, ge=0, description="Newest messages of a conversation sent to the model.")
@@ -261,6 +277,34 @@ class Settings(BaseSettings):
     file_retention_seconds: float = Field(
         30 * 86_400, gt=0, description="Files older than this are removed, uploaded ones and those of runs."
     )
+
+    # services: who is told of ended runs, and workflows of n8n
+    hooks_limit: int = Field(50, ge=0, description="Hooks of one owner (409 beyond).")
+    hook_try_seconds: float = Field(10, gt=0, description="Longest try to tell a hook or a callback of a run.")
+    hook_retry_seconds: float = Field(
+        1, gt=0, description="Wait after the first try that failed; twice as long after each further one."
+    )
+    hook_retry_most_seconds: float = Field(300, gt=0, description="Longest wait between two tries.")
+    hook_retention_days: float = Field(7, gt=0, description="An event that a hook could not be told is kept so long.")
+    hook_pending_limit: int = Field(
+        100_000, ge=1, description="Events that may wait for one hook; beyond, the oldest are dropped."
+    )
+    hook_deliveries_at_once: int = Field(32, ge=1, description="Hooks and callbacks that are told at the same time.")
+    hook_look_seconds: float = Field(
+        2, gt=0, description="How often the database is asked for events; those of this process's runs go out at once."
+    )
+    hook_response_chars: int = Field(32_000, ge=0, description="Of an answer, so much is told in an event.")
+    callback_give_up_seconds: float = Field(
+        3600, gt=0, description="A callback that could not be told for so long is given up."
+    )
+    max_concurrent_workflows: int = Field(16, ge=1, description="Runs of the flow `workflow` at once (429 beyond).")
+    workflow_timeout_seconds: float = Field(
+        120, gt=0, description="What a workflow of n8n may take to answer where its request names no limit."
+    )
+    workflow_max_timeout_seconds: float = Field(
+        3600, gt=0, description="Longest limit a request may name (422 beyond)."
+    )
+    workflow_answer_bytes: int = Field(10 * 2**20, gt=0, description="Largest answer of a workflow (an error beyond).")
 
     # services: speech of chats and documents
     speech_read_seconds: float = Field(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,18 @@ from pydantic import (
     field_validator,
 )
 
-from db.records import ConversationRecord, FileRecord, MessageRecord, RunRecord, RunStatus, StepKind, StepRecord
+from db.records import (
+    CallbackRecord,
+    CallbackState,
+    ConversationRecord,
+    FileRecord,
+    MessageRecord,
+    RunOrigin,
+    RunRecord,
+    RunStatus,
+    StepKind,
+    StepRecord,
+)
 from flows.code_told import file_url
 from services_node.chat_api.speak_schemas import Speak, true_or_an_object
 
@@ -261,15 +272,42 @@ class RunError(BaseModel):
     detail: str | None
 
 
+class N8nOut(BaseModel):
+    """The execution in n8n that a run was asked by."""
+
+    execution_id: str
+    workflow_id: str | None
+
+    @classmethod
+    def of(cls, run: RunRecord) -> N8nOut | None:
+        if run.n8n_execution_id is None:
+            return None
+        return cls(execution_id=run.n8n_execution_id, workflow_id=run.n8n_workflow_id)
+
+
+class CallbackOut(BaseModel):
+    """attempts: to tell the run's end. last_error: why the last one failed; null once it was told."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    url: str
+    state: CallbackState
+    attempts: int
+    last_error: str | None
+
+
 class RunOut(BaseModel):
     """prefect_recorded: whether Prefect is known to show the run's final state. parent_id: the run that asked for it.
 
-    tool_calls, tool_errors: how many tools were used, and how many of those failed.
+    tool_calls, tool_errors: how many tools were used, and how many of those failed. origin: where the wish for it came
+    from; a run that another asked for has that one's.
     """
 
     id: uuid.UUID
     kind: str
     status: RunStatus
+    origin: RunOrigin
+    n8n: N8nOut | None
     parent_id: uuid.UUID | None
     conversation_id: uuid.UUID | None
     trace_id: str
@@ -292,6 +330,7 @@ class RunOut(BaseModel):
     def fields_of(cls, run: RunRecord) -> dict[str, Any]:
         return {
             **{name: getattr(run, name) for name in cls.model_fields if hasattr(run, name)},
+            "n8n": N8nOut.of(run),
             "prefect_recorded": run.flow_recorded_at is not None,
             "timings": Timings.model_validate(run),
             "error": RunError(code=run.error_code, detail=run.error_detail) if run.error_code else None,
@@ -342,9 +381,13 @@ class Progress(BaseModel):
 class RunStory(RunOut):
     """A run, whole. progress: of a document that is spoken. files: what it made and kept. children: runs that it asked
     for. messages: what it wrote in its conversation, while that is there: the question, and the answer with the tools
-    used.
+    used. response: what it answered, a chat's last words or a workflow's JSON. links: its pages in Prefect and n8n.
+    callback: where its end is told, where that was wished.
     """
 
+    response: str | None
+    links: dict[str, str]
+    callback: CallbackOut | None
     progress: Progress | None
     steps: list[StepOut]
     files: list[FileOut]
@@ -359,6 +402,10 @@ class RunStory(RunOut):
         files: Sequence[FileRecord],
         children: Sequence[RunRecord],
         messages: Sequence[MessageRecord],
+        *,
+        response: str | None,
+        links: Mapping[str, str],
+        callback: CallbackRecord | None,
     ) -> RunStory:
         return cls(
             **RunOut.fields_of(run),
@@ -367,6 +414,9 @@ class RunStory(RunOut):
             files=[FileOut.of(file) for file in files],
             children=[RunOut.of(child) for child in children],
             messages=[MessageOut.of(message) for message in messages],
+            response=response,
+            links=dict(links),
+            callback=CallbackOut.model_validate(callback) if callback is not None else None,
         )
 
 

@@ -38,7 +38,7 @@ class Part:
 KYUTAI = "services_node/tts_server/engines/kyutai"
 COQUI = "services_node/tts_server/engines/coqui"
 PARTS = (
-    Part("unit", "services", ("stack", "wire", "db", "flows", "services_node")),
+    Part("unit", "services", ("stack", "wire", "db", "flows", "services_node", "n8n")),
     Part("unit", "models", ("models_node", "bench"), apart=("models_node/sandbox",)),
     Part("unit", "sandbox", ("models_node/sandbox",)),
     Part("integration", "services", ("stack", "wire", "db", "flows", "services_node"), apart=(KYUTAI, COQUI)),
@@ -50,8 +50,13 @@ PARTS = (
 )
 
 # What a benchmark needs beside the product: peers to measure against, ears.
-BENCH_ENVIRONMENTS = {"proxy": ("bench",), "speech": ("bench-speech",)}
-BENCH_RUNS_IN = {"chat": "services", "sandbox": "sandbox", "speech": "services"}  # others in `models`
+BENCH_ENVIRONMENTS = {"proxy": ("bench",), "speech": ("bench-speech",), "workflows": ("n8n",)}
+BENCH_RUNS_IN = {
+    "chat": "services",
+    "sandbox": "sandbox",
+    "speech": "services",
+    "workflows": "services",
+}  # others in `models`
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +72,13 @@ class Typed:
 MYPY = (
     Typed(
         "services",
-        ("stack", "wire", "db", "flows", "services_node"),
-        ("bench.chat", "bench.speech", "bench._espeak"),
+        ("stack", "wire", "db", "flows", "services_node", "n8n"),
+        ("bench.chat", "bench.speech", "bench._espeak", "bench.workflows"),
     ),
     Typed(
         "models",
         ("stack", "wire", "models_node", "bench"),
-        apart="^(models_node/sandbox/|bench/(sandbox|chat|_chat_stack|_chat_rows|_tool_calls|speech|_espeak)[.]py)",
+        apart="^(models_node/sandbox/|bench/(sandbox|chat|_chat_stack|_chat_rows|_tool_calls|speech|_espeak|workflows|_n8n_stack)[.]py)",
     ),
     Typed("sandbox", ("models_node.sandbox",), ("bench.sandbox",)),
 )

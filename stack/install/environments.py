@@ -20,7 +20,9 @@ from stack.install.running import installers, log_of, logged
 from stack.interruption import result_of
 from stack.settings import REPOSITORY, Settings
 
-EnvironmentName = Literal["models", "sandbox", "services", "dev", "bench", "bench-speech", "tts-kyutai", "tts-coqui"]
+EnvironmentName = Literal[
+    "models", "sandbox", "services", "n8n", "dev", "bench", "bench-speech", "tts-kyutai", "tts-coqui"
+]
 
 TORCH = "torch==2.13.0"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -43,6 +45,7 @@ ENVIRONMENTS: dict[str, Environment] = {
     "models": Environment("models", "torch, vLLM, sentence-transformers", 4 * 2**30),
     "sandbox": Environment("sandbox", "bubblewrap, IPython, pandas, matplotlib, Deno", 800 * 2**20),
     "services": Environment("services", "FastAPI, Prefect, SQLAlchemy, Postgres, speech", 1300 * 2**20),
+    "n8n": Environment("n8n", "Node; n8n itself comes after it", 2600 * 2**20),
     "dev": Environment("dev", "ruff, mypy, import-linter", 350 * 2**20),
     "bench": Environment("bench", "LiteLLM's proxy, to be measured against", 700 * 2**20),
     "bench-speech": Environment("bench-speech", "a speech recogniser, to listen with", 700 * 2**20),

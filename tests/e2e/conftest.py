@@ -24,6 +24,7 @@ ORDER = (
     "test_assistant_cancel.py",
     "test_speech.py",
     "test_code.py",
+    "test_n8n.py",
     "test_other_users.py",
     "test_trouble.py",
     "test_stopping.py",

@@ -46,7 +46,7 @@ def open_streams(stack: Installation) -> int:
 
 def test_flows_are_listed_with_what_they_are_told(api: httpx.Client) -> None:
     listed = {one["name"]: one for one in api.get("/api/flows").json()["flows"]}
-    work = {"chat", "code", "code-batch", "speech", "chat-batch"}
+    work = {"chat", "code", "code-batch", "speech", "workflow", "chat-batch"}
     assert set(listed) == work | {"digest", "retention", "routing-evaluation", "warm-up"}
     assert all(one["description"] for one in listed.values())
     for name, field in (("chat", "message"), ("code", "code"), ("code-batch", "jobs")):
@@ -65,6 +65,7 @@ def test_a_chat_goes_on_by_itself_and_its_answer_is_in_its_conversation(api: htt
     where = f"/api/runs/{run_id}"
     assert reply.headers["location"] == where and reply.json() == {
         "run_id": run_id, "status": reply.json()["status"], "flow": "chat", "location": where, "url": where,
+        "status_url": where,
     }  # fmt: skip
     assert reply.json()["status"] in {"queued", "running"}
     run = ended(api, run_id)
