@@ -13,6 +13,7 @@ from flows.deployments import OPERATORS
 from services_node.chat_api.batches import ASK_SECONDS
 from services_node.chat_api.parts import Parts
 from services_node.chat_api.prepared import Prepared
+from services_node.chat_api.provenance import labels
 from wire.context import current
 from wire.errors import Forbidden, ValidationFailed
 
