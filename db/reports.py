@@ -22,12 +22,11 @@ WHERE messages.created_at >= :since AND messages.created_at < :until
     AND (CAST(:owner AS text) IS NULL OR messages.owner = :owner)
 GROUP BY messages.owner ORDER BY count(*) DESC, messages.owner
 """)
-# Where runs have an `origin`, it belongs to these columns too.
 _DONE = text("""
-SELECT kind, status, count(*) AS runs, coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
+SELECT kind, origin, status, count(*) AS runs, coalesce(sum(prompt_tokens), 0) AS prompt_tokens,
     coalesce(sum(completion_tokens), 0) AS completion_tokens
 FROM runs WHERE created_at >= :since AND created_at < :until AND (CAST(:owner AS text) IS NULL OR runs.owner = :owner)
-GROUP BY kind, status ORDER BY kind, status
+GROUP BY kind, origin, status ORDER BY kind, origin, status
 """)
 _FAILED = text("""
 SELECT kind, coalesce(error_code, status) AS code, count(*) AS runs, min(error_detail) AS detail
@@ -70,6 +69,7 @@ class SaidBy:
 @dataclass(frozen=True, slots=True)
 class RunsOf:
     kind: str
+    origin: str
     status: str
     runs: int
     prompt_tokens: int

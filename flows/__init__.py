@@ -1,9 +1,9 @@
 """What a request does, step by step: one coroutine a kind of work, which a Prefect flow wraps.
 
 Lives here: the chat turn (`chat`, with `context`, `model_call`, `prompting` and `tools`; its values in `turn`; spoken
-by `speaking`), its summaries (`summary`), a run of code (`code`, `sandboxes`) and a batch of them (`code_batch`),
-texts that are spoken (`speech`, with `voice`, `audio` and `documents`), long ones too (`speech_batch`), a workflow of
-n8n (`workflows`), questions of a file (`chat_batch`, with `item_files` and `item_asking`), what is done by the clock
+by `speaking`), its summaries (`summary`), a run of code (`code`, `sandboxes`) and a batch of them (`code_batch`), texts
+that are spoken (`speech`, with `voice`, `audio` and `documents`), long ones too (`speech_batch`), a workflow of n8n
+(`workflows`), questions of a file (`chat_batch`, with `item_files` and `item_asking`), what is done by the clock
 (`digest`, `retention`, `routing_evaluation`, `warm_up`, on `maintenance`), what all of these share (`batch_runs`) and
 show in Prefect's pages (`shown`), their deployments and schedules (`deployments`, written by `deploying`), the one
 owner that each run has (`conduct`), the steps it takes (`steps`), the Prefect flows around them (`flow_runs`), the

@@ -34,6 +34,7 @@ from db.runs import Runs
 from db.turns import Turns
 from db.urls import database_url
 from flows.file_store import FileStore
+from flows.shown import tag_run
 from flows.work import Account, Span, finished_run
 from stack.processes import stack_id
 from stack.secrets import Secrets, load_secrets
@@ -128,6 +129,8 @@ async def perform(
         begun = await persistently(lambda: _begun(kind, batch, run_id), settings.record_retry_seconds)
         if not isinstance(begun, Begun):
             return await _ended_before(batch, begun)
+        if run_id is None:
+            await tag_run(begun.id)
         return await _traced(kind, begun, lambda context: run(batch, begun, context))
     except BaseException as error:
         if isinstance(error, Exception):

@@ -41,7 +41,7 @@ class BatchRunner(Runner):
 
     def handle_sigterm(self, *_args: Any, **_named: Any) -> None:
         """Called in the middle of the loop's work: nothing of it goes on, and nobody is told of the processes' end."""
-        children = psutil.Process().children(recursive=True)
+        children = [one for one in psutil.Process().children(recursive=True) if not _is_tracker(one)]
         for child in children:
             _signal(child.terminate)
         _, left = psutil.wait_procs(children, timeout=self.stop_seconds)
@@ -53,6 +53,14 @@ class BatchRunner(Runner):
         """Flow runs that this worker is at, from when it takes them until their process has ended."""
         poller = getattr(self, "_scheduled_run_poller", None)
         return set(poller._submitting_flow_run_ids) if poller is not None else set()
+
+
+def _is_tracker(process: psutil.Process) -> bool:
+    """Python's own helper of processes, which hears no signal and ends when this process has."""
+    try:
+        return any("resource_tracker" in word for word in process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal(send: Callable[[], None]) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 
 from db.batches import Begun
 from db.records import FileRecord
@@ -63,16 +64,16 @@ class DigestRun(Maintenance):
 
 @flow(name=DIGEST, persist_result=False, validate_parameters=False, log_prints=False, retries=0)
 async def digest(run_id: str | None = None, day: str | None = None) -> State[None]:
-    """day: as 2026-01-31; left out: yesterday."""
+    """day: as 2026-01-31; left out: the day before it was due, however late it is."""
     return await perform(DIGEST, DigestRun, run_id, lambda batch, begun, context: _run(batch, begun, context, day))
 
 
 async def _run(batch: DigestRun, begun: Begun, context: RequestContext, asked_day: str | None) -> State[None]:
     zone = batch.settings.time_zone
-    whose = covered(begun)
+    whose, yesterday = covered(begun), day_before(flow_run.scheduled_start_time or datetime.now(UTC), zone)
 
     async def work(account: Account) -> str:
-        day = _day(asked_day, zone)
+        day = _day(asked_day, yesterday)
         since, until = span_of(day, zone)
 
         async def count(_: StepNote) -> Day:
@@ -95,13 +96,13 @@ async def _run(batch: DigestRun, begun: Begun, context: RequestContext, asked_da
         await step(account, "keep", keep)
         return f"The digest of {day.isoformat()}: {sum(one.runs for one in found.runs)} runs."
 
-    name = f"digest {asked_day or day_before(datetime.now(UTC), zone).isoformat()}"
+    name = f"digest {asked_day or yesterday.isoformat()}"
     return await maintained(DIGEST, name, batch, begun, work)
 
 
-def _day(asked: str | None, zone: str) -> date:
+def _day(asked: str | None, yesterday: date) -> date:
     if asked is None:
-        return day_before(datetime.now(UTC), zone)
+        return yesterday
     try:
         return date.fromisoformat(asked)
     except ValueError:

@@ -42,8 +42,11 @@ def digest_told(day: date, zone: str, found: Day, whose: str | None, summary: st
             ),
             "## Runs",
             _table(
-                ("kind", "status", "runs", "tokens read", "tokens written"),
-                [(one.kind, one.status, one.runs, one.prompt_tokens, one.completion_tokens) for one in found.runs],
+                ("kind", "origin", "status", "runs", "tokens read", "tokens written"),
+                [
+                    (one.kind, one.origin, one.status, one.runs, one.prompt_tokens, one.completion_tokens)
+                    for one in found.runs
+                ],
             ),
             "## Failures",
             _table(

@@ -105,7 +105,8 @@ def item_of(fields: Mapping[str, Any], number: int, *, longest_chars: int) -> Li
 
 
 def _json_lines(text: str, longest_chars: int) -> Iterator[Line]:
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not `splitlines`: other signs that end a line may stand inside a string of JSON.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:
@@ -125,7 +126,7 @@ def _rows(text: str, longest_chars: int) -> Iterator[Line]:
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     head = text.lstrip("\r\n").partition("\n")[0]
     separator = max(SEPARATORS, key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     columns: list[str] | None = None
     before = 0
     while True:

@@ -58,6 +58,19 @@ async def name_run(name: str) -> None:
     await told("its name", tell)
 
 
+async def tag_run(run_id: uuid.UUID) -> None:
+    """A flow run that nobody asked the API for is found by its run, as the others are."""
+    of_prefect, tags = flow_run.id, [*flow_run.tags, f"run:{run_id}", "origin:schedule"]
+    if not of_prefect:
+        return
+
+    async def tell() -> None:
+        async with get_client() as client:
+            await client.update_flow_run(uuid.UUID(of_prefect), tags=list(dict.fromkeys(tags)))
+
+    await told("its tags", tell)
+
+
 async def show_markdown(key: str, text: str, description: str = "") -> None:
     """key: small letters, digits and hyphens."""
     text = text if len(text) <= MARKDOWN_CHARS else text[:MARKDOWN_CHARS] + "\n\n… (cut)"

@@ -191,13 +191,13 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         files,
         batches,
         QueuedRuns(database),
+        BatchItems(database),
         secrets,
         topology,
         Hooks(database),
         pages,
         delivering,
         WorkflowClient(n8n_url(settings), answer_bytes=settings.workflow_answer_bytes),
-        BatchItems(database),
     )
     return parts
 

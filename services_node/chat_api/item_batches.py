@@ -33,6 +33,7 @@ from flows.item_files import (
 from services_node.chat_api.batches import ASK_SECONDS
 from services_node.chat_api.parts import Parts, owner, parts_of
 from services_node.chat_api.prepared import Prepared
+from services_node.chat_api.provenance import labels
 from services_node.chat_api.schemas import MessageIn, Number, Text, Whole, storable
 from wire.context import current
 from wire.errors import TooLarge, ValidationFailed
@@ -72,7 +73,7 @@ class ItemBatchRequest(BaseModel):
 async def prepare_item_batch(parts: Parts, asked: ItemBatchRequest) -> Prepared:
     """Reads the items. Raises ValidationFailed, NotFound, TooLarge."""
     context = current()
-    run_id, owner_ = context.run_id, context.principal.name
+    run_id, owner_, tags = context.run_id, context.principal.name, labels()
     if (asked.file_id is None) == (asked.items is None):
         raise ValidationFailed("Give `file_id` or `items`, and not both.", code="missing_field", param="file_id")
     title, form, lines = "items", None, _sent(parts, asked.items or [])
@@ -84,7 +85,9 @@ async def prepare_item_batch(parts: Parts, asked: ItemBatchRequest) -> Prepared:
         new = NewFile(owner_, ASKED, "application/json", run_id)
         await parts.files.save(new, one_chunk(data), most_bytes=len(data))
         deployment = f"{CHAT_BATCH}/{CHAT_BATCH}"
-        flow_run_id = await parts.flows.ask(lambda api: api.schedule_batch(deployment, run_id), ASK_SECONDS)
+        flow_run_id = await parts.flows.ask(
+            lambda api: api.schedule_batch(deployment, run_id, labels=tags), ASK_SECONDS
+        )
         await parts.runs.link_flow(run_id, flow_run_id, recorded=False)
 
     return Prepared(hand_on)

@@ -13,6 +13,7 @@ from flows.deployments import OPERATORS
 from services_node.chat_api.batches import ASK_SECONDS
 from services_node.chat_api.parts import Parts
 from services_node.chat_api.prepared import Prepared
+from services_node.chat_api.provenance import labels
 from wire.context import current
 from wire.errors import Forbidden, ValidationFailed
 
@@ -56,12 +57,8 @@ def prepare_maintenance(kind: str) -> Callable[[Parts, Any], Awaitable[Prepared]
 
     async def prepare(parts: Parts, asked: BaseModel) -> Prepared:
         context = current()
-        run_id = context.run_id
-        if (
-            kind in OPERATORS_ONLY
-            and parts.settings.profile == "production"
-            and context.principal.name not in OPERATORS
-        ):
+        run_id, tags, operator = context.run_id, labels(), context.principal.name in OPERATORS
+        if kind in OPERATORS_ONLY and parts.settings.profile == "production" and not operator:
             raise Forbidden(f"Only operators may begin {kind}.", code="operators_only")
         parameters = asked.model_dump(mode="json", exclude_none=True)
         if kind == WARM_UP and not (parameters.get("models") or parts.settings.warm_up_models.strip()):
@@ -71,7 +68,7 @@ def prepare_maintenance(kind: str) -> Callable[[Parts, Any], Awaitable[Prepared]
 
         async def hand_on() -> None:
             flow_run_id = await parts.flows.ask(
-                lambda api: api.schedule_batch(f"{kind}/{kind}", run_id, parameters), ASK_SECONDS
+                lambda api: api.schedule_batch(f"{kind}/{kind}", run_id, parameters, labels=tags), ASK_SECONDS
             )
             await parts.runs.link_flow(run_id, flow_run_id, recorded=False)
 

@@ -61,13 +61,13 @@ class Parts:
     files: FileStore
     batches: Batches
     queued: QueuedRuns
+    batch_items: BatchItems
     secrets: Secrets
     topology: Topology
     hooks: Hooks
     pages: Pages
     delivering: Delivering
     workflows: WorkflowClient
-    batch_items: BatchItems
 
 
 def parts_of(request: Request) -> Parts:

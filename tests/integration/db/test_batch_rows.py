@@ -44,7 +44,8 @@ async def test_a_flow_run_of_the_clock_has_one_row_however_often_it_begins(datab
     assert await batches.scheduled(scheduled()) == first
     begun = await batches.begin(first, flow_run_id)
     assert begun is not None and begun.owner == "local"
-    assert (await Runs(database).get(first, "local")).kind == "digest"
+    run = await Runs(database).get(first, "local")
+    assert (run.kind, run.origin) == ("digest", "schedule")
 
 
 async def test_an_item_is_ended_once_and_by_who_claimed_it(database: Database) -> None:

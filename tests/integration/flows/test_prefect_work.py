@@ -144,7 +144,7 @@ def test_a_csv_of_questions_is_answered_line_by_line_and_wrong_lines_are_named(
     assert first["body"]["max_tokens"] == 5
     of_it, shown = page_of(stack, run), flow_run(stack, run)
     assert shown["state"]["name"] == "CompletedWithFailures" and "leads.csv" in shown["name"]
-    assert {"capibara6", f"run:{run['id']}"} <= set(shown["tags"])
+    assert {"capibara6", "origin:api", f"run:{run['id']}"} <= set(shown["tags"])
     table = of_it[f"chat-batch-items-{run['id']}"]
     assert [row["status"] for row in json.loads(table["data"])][:3] == ["failed"] * 3
     assert f"/api/runs/{run['id']}" in of_it[f"chat-batch-summary-{run['id']}"]["data"]
@@ -256,18 +256,19 @@ def test_a_digest_by_hand_and_a_flow_run_of_nobodys_have_rows_files_and_pages(
     run = ended(api, begin(api, "digest", day=today))
     assert run["status"] == "completed", stack.log("flow-worker")
     told = content(api, run, f"digest-{today}.md")
-    assert f"# {today}" in told and "| chat | completed |" in told and "Written by" in told
+    assert f"# {today}" in told and "| chat | chat | completed |" in told and "Written by" in told
     assert "| chat | model\\_not\\_found |" in told and "qwen\\_coder" in told
     assert page_of(stack, run)["digest"]["data"] == told and flow_run(stack, run)["name"] == f"digest {today}"
     assert [step["name"] for step in run["steps"]] == ["count", "summary", "keep"]
 
     def row() -> dict[str, Any] | None:
-        found = api.get("/api/runs", params={"kind": "warm-up", "status": "failed"}).json()["runs"]
-        return next((one for one in found if one["prefect_flow_run_id"] == not_by_us["id"]), None)
+        found = api.get("/api/runs", params={"kind": "warm-up", "origin": "schedule", "status": "failed"}).json()
+        return next((one for one in found["runs"] if one["prefect_flow_run_id"] == not_by_us["id"]), None)
 
     failed = eventually(row, 60, "the flow run that nobody asked the API for has a row")
     assert failed and failed["error"]["code"] == "models_not_loaded"
     of_it = page_of(stack, failed)
+    assert {f"run:{failed['id']}", "origin:schedule", "maintenance"} <= set(flow_run(stack, failed)["tags"])
     assert "nobody: model" in of_it["warm-up-failed"]["data"]
     loaded = json.loads(of_it["warm-up"]["data"])
     assert [(row["model"], row["loaded"]) for row in loaded] == [("nobody", "no"), ("qwen_coder", "yes")]

@@ -46,7 +46,7 @@ def open_streams(stack: Installation) -> int:
 
 def test_flows_are_listed_with_what_they_are_told(api: httpx.Client) -> None:
     listed = {one["name"]: one for one in api.get("/api/flows").json()["flows"]}
-    work = {"chat", "code", "code-batch", "speech", "chat-batch", "workflow"}
+    work = {"chat", "code", "code-batch", "speech", "workflow", "chat-batch"}
     assert set(listed) == work | {"digest", "retention", "routing-evaluation", "warm-up"}
     assert all(one["description"] for one in listed.values())
     for name, field in (("chat", "message"), ("code", "code"), ("code-batch", "jobs")):

@@ -14,7 +14,11 @@ from stack.settings import Settings
 
 DAY = Day(
     [SaidBy("ana", 2, 3, 3)],
-    [RunsOf("chat", "completed", 3, 10, 20), RunsOf("chat", "failed", 1, 0, 0), RunsOf("code", "crashed", 1, 0, 0)],
+    [
+        RunsOf("chat", "chat", "completed", 3, 10, 20),
+        RunsOf("chat", "n8n", "failed", 1, 0, 0),
+        RunsOf("code", "api", "crashed", 1, 0, 0),
+    ],
     [FailedRuns("chat", "queue_full", 1, "the queue | is\nfull")],
     [ModelUse("qwen_coder", 3, 20, 12.4)],
     [("ana", "*Hola* <b>"), ("ana", "Otra"), ("eva", "Suya")],
@@ -24,7 +28,12 @@ DAY = Day(
 def test_a_digest_counts_and_names_and_others_words_do_nothing_in_it() -> None:
     text = digest_told(date(2026, 1, 31), "UTC", DAY, None, "Un día.")
     assert "5 runs, 3 completed, 2 failed, 0 cancelled" in text and "Un día." in text
-    assert "| ana | 2 | 3 | 3 |" in text and "the queue \\| is full" in text and "12 ms" in text
+    assert (
+        "| ana | 2 | 3 | 3 |" in text
+        and "| chat | n8n | failed | 1 |" in text
+        and "the queue \\| is full" in text
+        and "12 ms" in text
+    )
     assert "\\*Hola\\* \\<b\\>" in text and text.count("- ana") == 1 and "- eva\n  - Suya" in text
     assert "Of ana," in digest_told(date(2026, 1, 31), "UTC", Day(), "ana", "")
     assert is_quiet(Day()) and not is_quiet(DAY)

@@ -92,6 +92,17 @@ def test_messages_stand_in_a_cell_as_json_and_wrong_rows_are_named() -> None:
     assert isinstance(three, WrongLine) and three.reason == "has 3 cells, and the first line 2"
 
 
+def test_a_quote_that_is_never_closed_is_named_and_not_asked_with_all_that_follows() -> None:
+    good, wrong = lines('message\nhola\n"adiós\nuno\ndos\n', "csv")
+    assert isinstance(good, Question) and isinstance(wrong, WrongLine) and wrong.number == 3
+    assert "unexpected end of data" in wrong.reason
+
+
+def test_a_sign_that_ends_a_line_elsewhere_does_not_within_json() -> None:
+    (one,) = lines('{"message": "a\u2028b\u0085c"}')
+    assert isinstance(one, Question) and one.messages[0]["content"] == "a\u2028b\u0085c"
+
+
 def test_a_file_that_is_no_text_or_has_no_message_column_cannot_be_read() -> None:
     with pytest.raises(Unreadable, match="byte 0"):
         list(read_items(b"\xff", "jsonl", longest_chars=9))
