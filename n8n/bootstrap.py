@@ -18,6 +18,7 @@ from n8n.credentials import keys_asked, wanted
 from n8n.environment import SERVICE
 from n8n.errors import N8nError, Refused, WrongWorkflow
 from n8n.installation import OFFERED, PACKAGE, made_from
+from n8n.placeholders import meanings
 from stack.errors import StackError
 from stack.paths import N8N_OWNER, n8n_api_key_path, n8n_directory
 from stack.secrets import Secrets, load_secrets
@@ -76,10 +77,11 @@ def bring_in(n8n: N8n, settings: Settings, secrets: Secrets, topology: Topology)
             yield f"the credential {credential.name!r} could not be written: {error}"
         else:
             ids[credential.name] = held[place]
+    meant = meanings(settings, topology)
     counts = dict.fromkeys(("make", "change", "keep"), 0)
     for path in sorted(WORKFLOWS.glob("*.json")):
         try:
-            workflow = files.read(path, known)
+            workflow = files.read(path, known, meant)
             step = place_workflow(n8n, workflow, ids)
         except (WrongWorkflow, Refused) as error:
             yield f"{path.name}: {error}"

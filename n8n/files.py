@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from n8n.errors import WrongWorkflow
+from n8n.placeholders import filled
 
 PREFIX = "capibara6-"
 LONGEST_ID = 36  # n8n's column
 MARK = "capibara6"
-_NODE = ("id", "name", "type", "typeVersion", "parameters", "position", "webhookId", "disabled", "onError")
+_NODE = (
+    "id", "name", "type", "typeVersion", "parameters", "position", "webhookId", "disabled", "onError", "retryOnFail",
+    "maxTries", "waitBetweenTries", "alwaysOutputData", "executeOnce",
+)  # fmt: skip
 _LARGEST_BYTES = 4 * 2**20
 
 Json = dict[str, Any]
@@ -61,8 +65,8 @@ class WorkflowFile:
         }
 
 
-def read(path: Path, known_types: Collection[str]) -> WorkflowFile:
-    """Raises WrongWorkflow, naming the file and what is wrong with it."""
+def read(path: Path, known_types: Collection[str], meant: Mapping[str, str]) -> WorkflowFile:
+    """meant: what its placeholders stand for. Raises WrongWorkflow, naming the file and what is wrong with it."""
     wrong = f"{path.name} is left out"
     try:
         if path.stat().st_size > _LARGEST_BYTES:
@@ -87,6 +91,10 @@ def read(path: Path, known_types: Collection[str]) -> WorkflowFile:
             raise WrongWorkflow(
                 f"{wrong}: node {node['name']!r} is a {node['type']!r}, which this version of n8n has not"
             )
+    try:
+        nodes = filled(nodes, meant)
+    except KeyError as error:
+        raise WrongWorkflow(f"{wrong}: nothing here is called capibara6://{error.args[0]}") from None
     name = str(content.get("name") or path.stem)
     settings = content.get("settings") or {}
     return WorkflowFile(id_, name, bool(content.get("active", True)), nodes, connections, settings)

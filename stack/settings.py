@@ -184,7 +184,7 @@ class Settings(BaseSettings):
     )
     sandbox_uids: int = Field(61_000, ge=1000, description="First of the user ids that sandboxes run as.")
 
-    # services: what n8n is told, and when schedules are due
+    # services: what n8n is told
     n8n_locale: str = Field("en", description="Language of n8n's pages, where n8n has it.")
     n8n_executions_at_once: int = Field(
         20, ge=1, description="Executions that triggers and webhooks begin, at once; further ones wait their turn."
@@ -193,7 +193,6 @@ class Settings(BaseSettings):
     n8n_executions_kept_hours: int = Field(336, ge=1, description="n8n forgets executions older than this.")
     n8n_executions_kept: int = Field(10_000, ge=0, description="And the oldest beyond this number; 0: by age alone.")
     n8n_database_connections: int = Field(4, ge=1, description="Connections that n8n holds to Postgres.")
-    timezone: str = Field("UTC", description="Time zone that schedules are meant in, as `Europe/Madrid`.")
 
     # services: chat API and flows
     max_message_chars: int = Field(32_000, gt=0, description="Longest message of a chat, in characters (422 beyond).")

@@ -197,9 +197,15 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         Hooks(database),
         pages,
         delivering,
-        WorkflowClient(n8n_url(settings), answer_bytes=settings.workflow_answer_bytes),
+        workflow_client(settings, secrets),
     )
     return parts
+
+
+def workflow_client(settings: Settings, secrets: Secrets) -> WorkflowClient:
+    """Webhooks of our workflows ask for n8n's key where the services ask for keys."""
+    key = secrets.n8n_key.get_secret_value() if keys_needed(settings, "n8n") else None
+    return WorkflowClient(n8n_url(settings), answer_bytes=settings.workflow_answer_bytes, key=key)
 
 
 def delivering_of(

@@ -59,6 +59,13 @@ BENCH_RUNS_IN = {
 }  # others in `models`
 
 
+# Of bench/: what imports the services node's packages.
+OF_SERVICES = (
+    "chat", "_chat_stack", "_chat_rows", "_tool_calls", "speech", "_espeak", "workflows", "_n8n_stack", "_callbacks",
+    "_flow_starts", "_batch_items",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Typed:
     """What is type-checked against one environment. apart: a pattern of files that belong to another."""
@@ -73,12 +80,12 @@ MYPY = (
     Typed(
         "services",
         ("stack", "wire", "db", "flows", "services_node", "n8n"),
-        ("bench.chat", "bench.speech", "bench._espeak", "bench.workflows"),
+        tuple(f"bench.{name}" for name in OF_SERVICES),
     ),
     Typed(
         "models",
         ("stack", "wire", "models_node", "bench"),
-        apart="^(models_node/sandbox/|bench/(sandbox|chat|_chat_stack|_chat_rows|_tool_calls|speech|_espeak|workflows|_n8n_stack)[.]py)",
+        apart=f"^(models_node/sandbox/|bench/(sandbox|{'|'.join(OF_SERVICES)})[.]py)",
     ),
     Typed("sandbox", ("models_node.sandbox",), ("bench.sandbox",)),
 )

@@ -16,8 +16,10 @@ TOLD_CHARS = 500
 
 
 class WorkflowClient(ServiceClient):
-    def __init__(self, base_url: str, *, answer_bytes: int) -> None:
-        super().__init__(base_url, name="n8n")
+    """key: n8n's own, where its webhooks ask for one."""
+
+    def __init__(self, base_url: str, *, answer_bytes: int, key: str | None = None) -> None:
+        super().__init__(base_url, name="n8n", key=key)
         self._answer_bytes = answer_bytes
 
     async def call(self, path: str, body: Any, headers: Mapping[str, str], timeout_seconds: float) -> Any:

@@ -38,7 +38,7 @@ def content(**changes: Any) -> dict[str, Any]:
 def written(folder: Path, name: str = "echo", **changes: Any) -> files.WorkflowFile:
     path = folder / f"{name}.json"
     path.write_text(json.dumps(content(**changes)), encoding="utf-8")
-    return files.read(path, KNOWN)
+    return files.read(path, KNOWN, {})
 
 
 def as_held(workflow: files.WorkflowFile, **changes: Any) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, tol
     path = tmp_path / "broken.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(WrongWorkflow, match=told) as error:
-        files.read(path, KNOWN)
+        files.read(path, KNOWN, {})
     assert "broken.json" in str(error.value)
 
 

@@ -44,8 +44,8 @@ async def answering(answer: bytes | None) -> AsyncIterator[tuple[str, list[bytes
         server.close()
 
 
-async def called(url: str, seconds: float = 5) -> Any:
-    client = WorkflowClient(url, answer_bytes=1000)
+async def called(url: str, seconds: float = 5, key: str | None = None) -> Any:
+    client = WorkflowClient(url, answer_bytes=1000, key=key)
     try:
         return await client.call("lead/new", {"ñ": 1}, {"x-run": "7"}, seconds)
     finally:
@@ -58,6 +58,14 @@ async def test_a_workflow_is_sent_json_and_answers_with_it() -> None:
     head, _, body = asked[0].partition(b"\r\n\r\n")
     assert head.startswith(b"POST /webhook/lead/new HTTP/1.1") and b"x-run: 7" in head
     assert body == '{"ñ": 1}'.encode()
+
+
+async def test_n8ns_key_is_sent_where_webhooks_ask_for_it_alone() -> None:
+    async with answering(reply(200, b"{}")) as (url, asked):
+        await called(url, key="n8ns")
+        await called(url)
+    assert b"\r\nauthorization: bearer n8ns\r\n" in asked[0].lower()
+    assert b"authorization" not in asked[1].lower()
 
 
 @pytest.mark.parametrize(
