@@ -160,13 +160,9 @@ async def take_over(runner: BatchRunner, deployment_ids: Mapping[str, uuid.UUID]
     a word: begun again, or cancelled where that was asked. settled: ids of the states that were seen like this before;
     others are left until the next look. Returns those that were seen now.
     """
-    wanted = {
-        "deployment_id": {"any_": [str(one) for one in deployment_ids.values()]},
-        "state": {"type": {"any_": OPEN_STATES}},
-    }
     seen: set[str] = set()
     async with get_client() as client:
-        asked = {"flow_runs": wanted, "limit": PAGE}
+        asked = {"flow_runs": _under_way(deployment_ids), "limit": PAGE}
         left = (await client.request("POST", "/flow_runs/filter", json=asked)).json()
         for flow_run in left:
             if uuid.UUID(flow_run["id"]) in runner.in_hand():
@@ -188,15 +184,24 @@ async def begin_again(client: PrefectClient, flow_run_id: uuid.UUID, state_type:
 
 async def take_over_all(deployment_ids: Mapping[str, uuid.UUID]) -> None:
     """At a worker's start, when nothing can be under way any more: all of them, at once."""
-    wanted = {
+    asked = {"flow_runs": _under_way(deployment_ids), "limit": PAGE}
+    known: set[str] = set()
+    async with get_client() as client:
+        while True:
+            left = (await client.request("POST", "/flow_runs/filter", json=asked)).json()
+            new = [one for one in left if one["id"] not in known]  # one whose state cannot be set is left as it is
+            for flow_run in new:
+                known.add(flow_run["id"])
+                await begin_again(client, uuid.UUID(flow_run["id"]), flow_run["state_type"])
+            if not new:
+                return
+
+
+def _under_way(deployment_ids: Mapping[str, uuid.UUID]) -> dict[str, Any]:
+    return {
         "deployment_id": {"any_": [str(one) for one in deployment_ids.values()]},
         "state": {"type": {"any_": OPEN_STATES}},
     }
-    async with get_client() as client:
-        asked = {"flow_runs": wanted, "limit": PAGE}
-        while left := (await client.request("POST", "/flow_runs/filter", json=asked)).json():
-            for flow_run in left:
-                await begin_again(client, uuid.UUID(flow_run["id"]), flow_run["state_type"])
 
 
 async def keep_taking_over(runner: BatchRunner, deployment_ids: Mapping[str, uuid.UUID]) -> None:

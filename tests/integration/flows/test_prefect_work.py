@@ -153,6 +153,7 @@ def test_a_csv_of_questions_is_answered_line_by_line_and_wrong_lines_are_named(
     assert [one["id"] for one in page["items"]] == ["b", "c"] and page["next_after"] == 5 and page["failed"] == 3
 
 
+@pytest.mark.full
 def test_a_batch_of_which_nothing_can_be_answered_fails_and_its_page_says_why(
     api: httpx.Client, stack: Installation
 ) -> None:
