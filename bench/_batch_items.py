@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 
+from bench._beside import beside
 from bench._chat_stack import ChatStack, wait_until
 from bench._streams import milliseconds
-from bench.proxy import running
-from stack.settings import REPOSITORY
 
 SLOWER_AIM = 2.0  # times as long as alone, the median
 PAUSE_SECONDS = 0.2  # between an answer and the next question
@@ -30,12 +26,10 @@ def batch_items(stack: ChatStack, *, items: int = 500, asks: int = 60) -> dict[s
     (until the batch has ended), and after. asks: of each; meanwhile as many as there is time for.
     """
     chat = stack.topology.url("chat-api")
-    command = [sys.executable, *stack.topology.service("flow-worker").command]
     with (
-        running(command, stack.settings.home / "flow-worker.log", _environment(stack)),
+        beside(stack, ("flow-worker",)),
         httpx.Client(base_url=chat, timeout=60, trust_env=False) as http,
     ):
-        wait_until(lambda: _listens(stack.topology.port("flow-worker")), "the flow worker")
         first_tokens(http, lambda asked: asked < WARM_UP_ASKS)
         before = first_tokens(http, lambda asked: asked < asks)
         asked_at = time.perf_counter()
@@ -99,18 +93,3 @@ def _is_open(http: httpx.Client, run_id: str) -> bool:
 def _counts(http: httpx.Client, run_id: str) -> dict[str, Any]:
     told: dict[str, Any] = http.get(f"/api/runs/{run_id}/items", params={"limit": 1}).json()
     return told
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _environment(stack: ChatStack) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CAPIBARA6_", "PREFECT_"))}
-    return kept | {
-        "CAPIBARA6_HOME": str(stack.settings.home),
-        "CAPIBARA6_PORT_OFFSET": str(stack.settings.port_offset),
-        "PYTHONPATH": str(REPOSITORY),
-    }

@@ -50,7 +50,7 @@ PARTS = (
 )
 
 # What a benchmark needs beside the product: peers to measure against, ears.
-BENCH_ENVIRONMENTS = {"proxy": ("bench",), "speech": ("bench-speech",), "workflows": ("n8n",)}
+BENCH_ENVIRONMENTS = {"proxy": ("bench",), "speech": ("bench-speech",), "workflows": ("n8n", "sandbox")}
 BENCH_RUNS_IN = {
     "chat": "services",
     "sandbox": "sandbox",
@@ -62,7 +62,7 @@ BENCH_RUNS_IN = {
 # Of bench/: what imports the services node's packages.
 OF_SERVICES = (
     "chat", "_chat_stack", "_chat_rows", "_tool_calls", "speech", "_espeak", "workflows", "_n8n_stack", "_callbacks",
-    "_flow_starts", "_batch_items",
+    "_flow_starts", "_batch_items", "_beside",
 )  # fmt: skip
 
 
