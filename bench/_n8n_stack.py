@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
 
+from bench._beside import beside
 from bench._chat_stack import ChatStack
-from bench.proxy import running, wait_answering
 from n8n.api import N8n
-from stack.install.environments import environment_python
 from stack.paths import N8N_OWNER, n8n_directory
-from stack.settings import REPOSITORY, get_settings
 
 SIGN_IN_SECONDS = 60.0
 LISTENS_SECONDS = 30.0
@@ -25,28 +22,9 @@ LISTENS_SECONDS = 30.0
 @contextlib.contextmanager
 def n8n_beside(stack: ChatStack) -> Iterator[N8n]:
     """A running n8n, signed in to."""
-    installed, own = n8n_directory(get_settings()), n8n_directory(stack.settings)
-    own.mkdir(exist_ok=True)
-    for name in ("runtime", "nodes"):
-        if (installed / name).exists():
-            (own / name).symlink_to(installed / name)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CAPIBARA6_", "PREFECT_"))}
-    environment = kept | {
-        "CAPIBARA6_HOME": str(stack.settings.home),
-        "CAPIBARA6_PORT_OFFSET": str(stack.settings.port_offset),
-        "PYTHONPATH": str(REPOSITORY),
-    }
-    python = str(environment_python(get_settings(), "n8n"))
-    with contextlib.ExitStack() as processes:
-        for name in ("n8n", "n8n-runner"):
-            service = stack.topology.service(name)
-            log = stack.settings.home / f"{name}.log"
-            process = processes.enter_context(running([python, *service.command], log, environment))
-            if service.ready_path:
-                wait_answering(f"{stack.topology.url(name)}{service.ready_path}", process, log)
-        n8n = processes.enter_context(N8n(stack.topology.url("n8n")))
+    with beside(stack, ("n8n", "n8n-runner")), N8n(stack.topology.url("n8n")) as n8n:
         password = stack.secrets.n8n_owner_password.get_secret_value()
-        n8n.sign_in(N8N_OWNER, password, SIGN_IN_SECONDS, own / "session")
+        n8n.sign_in(N8N_OWNER, password, SIGN_IN_SECONDS, n8n_directory(stack.settings) / "session")
         yield n8n
 
 

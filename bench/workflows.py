@@ -1,17 +1,22 @@
 """What n8n and flows add: a chat by webhook, the start of a flow, a batch beside chats, and events that are told.
 
-    python -m bench.workflows [--asks 60] [--json FILE]
+    python -m bench.workflows [--asks 60] [--events 1000] [--items 500] [--parts webhook …] [--json FILE]
 
 Starts a stack of its own, all of it real (Postgres, Prefect, chat API, MCP servers, model server, n8n) but for the
 engine, a stub that answers at once. In the same run, in rotating order:
 
 - `webhook`: Webhook → our chat → Respond, beside Webhook → Respond on the same n8n, one after the other. Aim: 60 ms
   added, the median. `direct`: the same question to the chat API without n8n.
+- `flow_starts`: chat, code and speech by `POST /api/flows/{name}/runs`. Aims: 202 in 50 ms, the flow's first line in
+  one second, both medians.
+- `callbacks`: 1,000 runs that end while their receiver is down for a while, twice. Aim: none lost, none out of order.
+- `batch`: 500 items of one batch, and a chat that goes on meanwhile. Aim: first token at most twice as late.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import statistics
@@ -23,11 +28,18 @@ from typing import Any
 
 import httpx
 
+from bench._batch_items import batch_items
+from bench._beside import beside
+from bench._callbacks import callbacks
 from bench._chat_stack import ChatStack, chat_stack
+from bench._flow_starts import flow_starts
 from bench._n8n_stack import n8n_beside, publish, respond, webhook
 from bench._streams import milliseconds, report
+from bench.proxy import free_port
+from db.urls import database_url
 from n8n.api import N8n
 
+PARTS = ("webhook", "flow_starts", "callbacks", "batch")
 ADDED_AIM_MS = 60.0
 WARM_UP_ASKS = 10
 QUESTION = {"message": "Hello", "max_tokens": 1, "tools": False}
@@ -84,8 +96,19 @@ def everything(stack: ChatStack, given: argparse.Namespace) -> dict[str, Any]:
         told[name] = figures
         sys.stderr.write(f"{name}: {json.dumps(figures)}\n")
 
-    with n8n_beside(stack) as n8n:
-        note("webhook", webhooks(stack, n8n, given.asks))
+    chat = stack.topology.url("chat-api")
+    if "webhook" in given.parts:
+        with n8n_beside(stack) as n8n:
+            note("webhook", webhooks(stack, n8n, given.asks))
+    if "flow_starts" in given.parts:
+        with beside(stack, ("sandbox-gateway", "tts-server")):
+            prefect = stack.topology.url("prefect-server")
+            note("flow_starts", asyncio.run(flow_starts(chat, prefect, times=given.asks)))
+    if "callbacks" in given.parts:
+        url = database_url(stack.settings, stack.secrets)
+        note("callbacks", asyncio.run(callbacks(chat, url, events=given.events, port=free_port())))
+    if "batch" in given.parts:
+        note("batch", batch_items(stack, items=given.items, asks=given.asks))
     return told
 
 
@@ -94,6 +117,9 @@ def main(arguments: list[str] | None = None) -> int:
         prog="./capibara6 bench workflows", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--asks", type=int, default=60)
+    parser.add_argument("--events", type=int, default=1000)
+    parser.add_argument("--items", type=int, default=500)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
     load = os.getloadavg()[0]

@@ -20,8 +20,10 @@ _COLUMNS = (
     Run.parent_id, Run.tool_calls, Run.tool_errors, Run.origin, Run.n8n_execution_id, Run.n8n_workflow_id,
 )  # fmt: skip
 
-BATCH, SPEECH_BATCH = "code-batch", "speech-batch"
-BATCHES = (BATCH, SPEECH_BATCH)  # worked on by another process (`db.batches`)
+BATCH, SPEECH_BATCH, CHAT_BATCH = "code-batch", "speech-batch", "chat-batch"
+DIGEST, RETENTION, ROUTING_EVALUATION, WARM_UP = "digest", "retention", "routing-evaluation", "warm-up"
+MAINTENANCE = (DIGEST, RETENTION, ROUTING_EVALUATION, WARM_UP)
+BATCHES = (BATCH, SPEECH_BATCH, CHAT_BATCH, *MAINTENANCE)  # worked on by another process (`db.batches`)
 EVERY = RunFilter()
 
 

@@ -98,6 +98,7 @@ class Run(Base):
         Index(None, "owner", "created_at", "id"),
         Index(None, "conversation_id"),
         Index(None, "parent_id", postgresql_where="parent_id IS NOT NULL"),
+        Index(None, "prefect_flow_run_id", postgresql_where="prefect_flow_run_id IS NOT NULL"),
         Index("ix_runs_open", "stack_id", postgresql_where="status IN ('queued', 'running')"),
         Index("ix_runs_unrecorded", "stack_id", "created_at", postgresql_where="flow_recorded_at IS NULL"),
     )
@@ -183,6 +184,32 @@ class RunStep(Base):
     error_code: Mapped[str | None]
     error_detail: Mapped[str | None]
     started_at: Mapped[Moment]
+    ended_at: Mapped[MaybeMoment]
+
+
+class BatchItem(Base):
+    """One question of a batch of them, and what came of it. number: its place, or its line in the file it came in.
+    name: what its asker calls it. claim: of the process that is at it, so that one which was taken for dead keeps
+    nothing.
+    """
+
+    __tablename__ = "batch_items"
+    __table_args__ = (CheckConstraint("status IN ('queued', 'running', 'completed', 'failed')", name="status"),)
+
+    run_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str | None]
+    status: Mapped[str] = mapped_column(server_default="queued")
+    claim: Mapped[uuid.UUID | None]
+    attempts: Mapped[int] = mapped_column(server_default="0")
+    content: Mapped[str | None]
+    model: Mapped[str | None]
+    route: Mapped[str | None]
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+    total_ms: Mapped[float | None]
+    error_code: Mapped[str | None]
+    error_detail: Mapped[str | None]
     ended_at: Mapped[MaybeMoment]
 
 

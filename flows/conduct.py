@@ -237,9 +237,12 @@ class Conductor:
         return active
 
     def _as_its_parent(self, run: NewRun) -> NewRun:
-        """The run with its parent's origin, as its row will have it, where the parent is under way here."""
-        parent = self._active.get(run.parent_id) if run.parent_id is not None else None
-        return run if parent is None or parent.run.owner != run.owner else replace(run, origin=parent.run.origin)
+        """The run as its row will have it: from where its parent comes, where that is under way here."""
+        active = self._active.get(run.parent_id) if run.parent_id is not None else None
+        if active is None or active.run.owner != run.owner:
+            return run
+        parent = active.run
+        return replace(run, origin=parent.origin, n8n_execution_id=run.n8n_execution_id or parent.n8n_execution_id)
 
     def cancel(self, run_id: uuid.UUID, owner: str) -> ActiveRun[Any, Any]:
         """Cancels a run of this owner. Raises NotFound when none such is under way."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,15 +104,22 @@ class PrefectApi:
     async def force_state(self, flow_run_id: uuid.UUID, state: State[Any]) -> None:
         await self._client.set_flow_run_state(flow_run_id, state, force=True)
 
-    async def schedule_batch(self, deployment: str, run_id: uuid.UUID, *, labels: Sequence[str] = ()) -> uuid.UUID:
+    async def schedule_batch(
+        self,
+        deployment: str,
+        run_id: uuid.UUID,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        labels: Sequence[str] = (),
+    ) -> uuid.UUID:
         """A flow run of a deployment (`flow/name`), whose worker takes it when a place is free. Returns its id.
 
-        labels: further tags of it.
+        parameters: its own, beside the run's id. labels: further tags of it.
         """
         found = await self._client.read_deployment_by_name(deployment)
         flow_run = await self._client.create_flow_run_from_deployment(
             found.id,
-            parameters={"run_id": str(run_id)},
+            parameters={**(parameters or {}), "run_id": str(run_id)},
             name=f"{deployment.partition('/')[0]}-{run_id}",
             tags=["capibara6", f"run:{run_id}", *labels],  # not the stack's: a chat API that starts would sweep it
             idempotency_key=str(run_id),

@@ -106,7 +106,7 @@ def server_variables(settings: Settings, secrets: Secrets, topology: Topology, p
         "EXECUTIONS_DATA_PRUNE": "true",
         "EXECUTIONS_DATA_MAX_AGE": str(settings.n8n_executions_kept_hours),
         "EXECUTIONS_DATA_PRUNE_MAX_COUNT": str(settings.n8n_executions_kept),
-        "GENERIC_TIMEZONE": settings.timezone,
+        "GENERIC_TIMEZONE": settings.time_zone,
     }
 
 
@@ -123,7 +123,7 @@ def runner_variables(settings: Settings, topology: Topology, grant_token: str) -
         "N8N_RUNNERS_HEALTH_CHECK_SERVER_PORT": str(topology.port(RUNNER)),
         "N8N_RUNNERS_AUTO_SHUTDOWN_TIMEOUT": "0",  # it waits for work as long as n8n runs
         "N8N_RUNNERS_MAX_CONCURRENCY": str(settings.n8n_code_at_once),
-        "GENERIC_TIMEZONE": settings.timezone,
+        "GENERIC_TIMEZONE": settings.time_zone,
     }
 
 

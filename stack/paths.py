@@ -41,6 +41,11 @@ def n8n_directory(settings: Settings) -> Path:
     return settings.home / "n8n"
 
 
+def n8n_tools_directory(settings: Settings) -> Path:
+    """What our nodes for n8n are built and tested with by who works on them."""
+    return settings.home / "n8n-dev"
+
+
 def n8n_api_key_path(settings: Settings) -> Path:
     return n8n_directory(settings) / "api-key"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,11 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 EngineStart = Literal["auto", "fork", "spawn"]
 Embeddings = Literal["off", "ready", "always"]
 SpokenLanguage = Literal["es", "en"]
+
+
+OFF = "off"  # a schedule that there is none of: an empty variable is one that is not set
+# A coarse look, so that a slip is told at once; Prefect reads it exactly.
+_CRON_WORD = re.compile(r"(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?(,(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?)*")
 
 
 def default_home() -> Path:
@@ -178,7 +184,7 @@ class Settings(BaseSettings):
     )
     sandbox_uids: int = Field(61_000, ge=1000, description="First of the user ids that sandboxes run as.")
 
-    # services: what n8n is told, and when schedules are due
+    # services: what n8n is told
     n8n_locale: str = Field("en", description="Language of n8n's pages, where n8n has it.")
     n8n_executions_at_once: int = Field(
         20, ge=1, description="Executions that triggers and webhooks begin, at once; further ones wait their turn."
@@ -187,7 +193,6 @@ class Settings(BaseSettings):
     n8n_executions_kept_hours: int = Field(336, ge=1, description="n8n forgets executions older than this.")
     n8n_executions_kept: int = Field(10_000, ge=0, description="And the oldest beyond this number; 0: by age alone.")
     n8n_database_connections: int = Field(4, ge=1, description="Connections that n8n holds to Postgres.")
-    timezone: str = Field("UTC", description="Time zone that schedules are meant in, as `Europe/Madrid`.")
 
     # services: chat API and flows
     max_message_chars: int = Field(32_000, gt=0, description="Longest message of a chat, in characters (422 beyond).")
@@ -331,6 +336,47 @@ class Settings(BaseSettings):
         1, ge=1, description="Documents that are spoken at once; Prefect keeps the rest waiting."
     )
 
+    # services: batches of questions, and what is done by the clock
+    chat_batch_items: int = Field(2000, ge=1, description="Items of one `chat-batch` (422 beyond).")
+    chat_batch_bytes: int = Field(20 * 2**20, gt=0, description="Largest file of items (413 beyond).")
+    chat_batch_at_once: int = Field(
+        1, ge=1, description="Batches of questions that run at once; Prefect keeps the rest waiting."
+    )
+    chat_batch_items_at_once: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Items of one batch that are asked at once, at a batch's place in the models' queue.",
+    )
+    chat_batch_item_seconds: float = Field(600, gt=0, description="Longest call of a model for one item.")
+    chat_batch_item_retries: int = Field(3, ge=0, description="How often a call that broke is made again.")
+    chat_batch_wait_seconds: float = Field(
+        1800, ge=0, description="How long an item waits, all together, for a model server that is full or away."
+    )
+    chat_batch_answer_chars: int = Field(100_000, ge=1, description="Characters kept of an item's answer.")
+    digest_cron: str = Field(
+        "15 2 * * *", description="When the digest of the day before is made (cron, in `time_zone`); `off`: never."
+    )
+    digest_titles: int = Field(20, ge=0, description="Titles of conversations that a digest names, of each owner.")
+    digest_tokens: int = Field(200, ge=0, description="Tokens of a digest's summary by a model; 0: none is asked.")
+    retention_cron: str = Field("45 3 * * *", description="When what is past its time is removed (cron); `off`: never.")
+    run_retention_days: int = Field(365, ge=0, description="Ended runs are kept so long; 0: for ever.")
+    conversation_retention_days: int = Field(
+        0, ge=0, description="Conversations in which nothing was said for so long are removed; 0: none are."
+    )
+    prefect_retention_days: int = Field(
+        30, ge=0, description="Prefect's ended flow runs are kept so long; 0: for ever."
+    )
+    routing_evaluation_cron: str = Field(
+        OFF, description="When recent questions are routed anew, to compare (cron); `off`: never."
+    )
+    routing_evaluation_messages: int = Field(100, ge=1, le=1000, description="Questions that this looks at.")
+    warm_up_cron: str = Field(
+        OFF, description="When models are loaded before they are asked (cron, as `30 7 * * 1-5`); `off`: never."
+    )
+    warm_up_models: str = Field("", description="Models that this loads, in order, comma-separated.")
+    warm_up_seconds: float = Field(600, gt=0, description="Longest loading of one of them.")
+
     # services: the MCP server
     mcp_concurrent_calls: int = Field(32, ge=1, description="Tool calls at once (a tool error beyond).")
     mcp_result_chars: int = Field(20_000, gt=0, description="Text of a tool's result, in characters (cut beyond).")
@@ -427,6 +473,14 @@ class Settings(BaseSettings):
     tts_cache_bytes: int = Field(
         64 * 2**20, ge=0, description="Finished audio kept in memory, an eighth of it for one text at most; 0: none."
     )
+
+    @field_validator("digest_cron", "retention_cron", "routing_evaluation_cron", "warm_up_cron")
+    @classmethod
+    def _cron(cls, value: str) -> str:
+        words = value.split()
+        if words != [OFF] and (len(words) != 5 or not all(_CRON_WORD.fullmatch(word) for word in words)):
+            raise ValueError("is neither `off` nor a cron of five words, as `30 7 * * 1-5`")
+        return " ".join(words)
 
     @field_validator("home", "topology", "catalogue", "routing_texts", "prompts", "mcp_servers", "mcp_contexts")
     @classmethod

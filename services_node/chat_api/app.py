@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from db.batch_items import BatchItems
 from db.batches import Batches
 from db.conversations import Conversations
 from db.engine import Database
@@ -40,7 +41,7 @@ from flows.summary import SummaryLimits
 from flows.tools.box import ServedTools, ToolLimits
 from flows.turn import TurnLimits
 from flows.workflows import n8n_url
-from services_node.chat_api import chat, code, conversations, files, metrics, offered_flows, runs, status
+from services_node.chat_api import chat, code, conversations, files, item_batches, metrics, offered_flows, runs, status
 from services_node.chat_api.hooks import routes as hooks
 from services_node.chat_api.hooks.addresses import node_addresses, public_or
 from services_node.chat_api.hooks.delivering import Delivering, DeliveryLimits
@@ -82,7 +83,7 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
     parts = make_parts(settings, secrets)
     app = FastAPI(title="Capibara6 chat", version="0.1.0", lifespan=_life, redoc_url=None)
     app.state.parts = parts
-    for routes in (chat, code, conversations, files, hooks, offered_flows, openai_door, runs, status):
+    for routes in (chat, code, conversations, files, hooks, item_batches, offered_flows, openai_door, runs, status):
         app.include_router(routes.router)
 
     async def readiness() -> Readiness:
@@ -190,6 +191,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         files,
         batches,
         QueuedRuns(database),
+        BatchItems(database),
         secrets,
         topology,
         Hooks(database),

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from starlette.responses import JSONResponse
 
 from db.queued import NewQueued, Promise
-from db.runs import BATCH
+from db.runs import BATCH, CHAT_BATCH, DIGEST, RETENTION, ROUTING_EVALUATION, WARM_UP
 from flows import workflows
 from flows.errors import flow_not_begun
 from flows.speech import KIND
@@ -30,6 +30,8 @@ from services_node.chat_api.beginning import asked_place, begin_at
 from services_node.chat_api.code import asked_code, begin_code
 from services_node.chat_api.code_schemas import CodeRunRequest
 from services_node.chat_api.hooks.addresses import checked_url
+from services_node.chat_api.item_batches import ItemBatchRequest, prepare_item_batch
+from services_node.chat_api.maintenance import REQUESTS, prepare_maintenance
 from services_node.chat_api.parts import Parts, parts_of
 from services_node.chat_api.prepared import Prepared
 from services_node.chat_api.provenance import provenance
@@ -76,6 +78,13 @@ async def prepare_code(parts: Parts, asked: CodeRunRequest) -> Prepared:
     return Prepared(begin)
 
 
+MAINTENANCE = {
+    DIGEST: "What was said and done in a day: conversations, runs, failures and their reasons, models.",
+    RETENTION: "Counts (or removes) what is past its time: runs, conversations, files, Prefect's flow runs.",
+    ROUTING_EVALUATION: "Routes recent questions anew and compares the choice with the model that answered.",
+    WARM_UP: "Loads models before anybody asks them.",
+}
+
 OFFERED: Mapping[str, OfferedFlow] = {
     flow.name: flow
     for flow in (
@@ -111,6 +120,13 @@ OFFERED: Mapping[str, OfferedFlow] = {
             WorkflowFlowRequest,
             prepare_workflow,
         ),
+        OfferedFlow(
+            CHAT_BATCH,
+            "Questions of a JSON Lines or CSV file, each asked by itself; the answers are a file of the run.",
+            ItemBatchRequest,
+            prepare_item_batch,
+        ),
+        *(OfferedFlow(name, words, REQUESTS[name], prepare_maintenance(name)) for name, words in MAINTENANCE.items()),
     )
 }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from db.batch_items import BatchItems
 from db.batches import Batches
 from db.conversations import Conversations
 from db.engine import Database
@@ -60,6 +61,7 @@ class Parts:
     files: FileStore
     batches: Batches
     queued: QueuedRuns
+    batch_items: BatchItems
     secrets: Secrets
     topology: Topology
     hooks: Hooks

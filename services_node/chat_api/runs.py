@@ -15,7 +15,8 @@ from services_node.chat_api.batches import cancel_batch
 from services_node.chat_api.hooks.events import response_of
 from services_node.chat_api.paging import decode_cursor, page, within
 from services_node.chat_api.parts import Parts, owner, parts_of
-from services_node.chat_api.schemas import MAX_MESSAGES, Line, RunOut, RunPage, RunStory
+from services_node.chat_api.run_schemas import RunOut, RunPage, RunStory
+from services_node.chat_api.schemas import MAX_MESSAGES, Line
 from wire.errors import Conflict, NotFound
 
 router = APIRouter(prefix="/api/runs", tags=["runs"])

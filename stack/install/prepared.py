@@ -12,10 +12,11 @@ from stack.install.bootstrap import explain
 from stack.install.fingerprint import MARKER, fingerprint, is_complete, mark_complete
 from stack.install.report import long_step
 from stack.install.running import log_of, logged
-from stack.paths import n8n_directory, speech_directory
+from stack.paths import n8n_directory, n8n_tools_directory, speech_directory
 from stack.settings import REPOSITORY, Settings
 
 N8N = REPOSITORY / "n8n"
+NODES = N8N / "nodes" / "n8n-nodes-capibara6"
 KOKORO = REPOSITORY / "services_node" / "tts_server" / "engines" / "kokoro"
 
 
@@ -81,6 +82,16 @@ PREPARED = {
         failed="n8n could not be installed",
         files=("runtime/node_modules/n8n/bin/n8n",),
         of_packages=False,  # what of it is made again, it tells by its own marks
+    ),
+    "n8n-dev": Prepared(
+        what="n8n's own tools for packages of nodes, from npm",
+        log="n8n-dev",
+        folder=n8n_tools_directory,
+        command=lambda settings: ("-m", "n8n.development", "install", str(n8n_tools_directory(settings))),
+        code=tuple(NODES / name for name in ("package.json", "package-lock.json")),
+        failed="what our nodes for n8n are checked with could not be installed",
+        files=("node_modules/@n8n/node-cli/package.json",),
+        of_packages=False,
     ),
 }
 
