@@ -25,6 +25,7 @@ ORDER = (
     "test_speech.py",
     "test_code.py",
     "test_n8n.py",
+    "test_n8n_nodes.py",
     "test_workflows.py",
     "test_other_users.py",
     "test_trouble.py",

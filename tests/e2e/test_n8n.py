@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.e2e.n8n_workflows import Workflows
 from tests.e2e.stack import Stack, eventually
 
 RUNS_CODE = {
@@ -32,54 +33,8 @@ RUNS_CODE = {
 }  # fmt: skip
 
 
-class Workflows:
-    """The stack's own copies of workflow files, and n8n's public API."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.stack, self.folder = stack, stack.root / "n8n" / "workflows"
-        self.written: list[str] = []
-        key = stack.env()["CAPIBARA6_N8N_API_KEY"]
-        self.api = httpx.Client(base_url=stack.url("n8n"), headers={"x-n8n-api-key": key}, timeout=30)
-
-    def write(self, name: str, content: Any) -> None:
-        self.folder.mkdir(exist_ok=True)
-        text = content if isinstance(content, str) else json.dumps(content)
-        (self.folder / f"{name}.json").write_text(text, encoding="utf-8")
-        if name not in self.written:
-            self.written.append(name)
-
-    def up(self) -> str:
-        """What `up` tells of them."""
-        told = self.stack.ok("up", "--detach", seconds=300).stderr
-        return "\n".join(line for line in told.splitlines() if "n8n:" in line)
-
-    def held(self, name: str) -> dict[str, Any]:
-        reply = self.api.get(f"/api/v1/workflows/capibara6-{name}")
-        reply.raise_for_status()
-        found: dict[str, Any] = reply.json()
-        return found
-
-    def answer(self, number: int) -> Any:
-        """Of the webhook, once it listens: activating goes on behind the answer that it is done."""
-        url = f"{self.stack.url('n8n')}/webhook/doubled"
-        reply = eventually(
-            lambda: (r := httpx.post(url, json={"number": number}, timeout=30)).status_code != 404 and r,
-            30,
-            "the webhook listens",
-        )
-        assert reply.status_code == 200, reply.text
-        return reply.json()["number"]
-
-    def clean(self) -> None:
-        for name in self.written:
-            (self.folder / f"{name}.json").unlink()
-            eventually(lambda name=name: self._gone(name), 20, f"workflow {name} is removed")
-        self.api.close()
-
-    def _gone(self, name: str) -> bool:
-        """What is just being published can be neither taken back nor deleted."""
-        self.api.post(f"/api/v1/workflows/capibara6-{name}/deactivate")
-        return self.api.delete(f"/api/v1/workflows/capibara6-{name}").status_code in (200, 404)
+def doubled(workflows: Workflows, number: int) -> Any:
+    return workflows.answer("doubled", {"number": number})["number"]
 
 
 @pytest.fixture
@@ -106,12 +61,12 @@ def test_a_file_becomes_a_workflow_whose_code_runs_apart_and_a_changed_file_chan
     assert "broken.json is left out: it is no JSON" in told
     assert "from-elsewhere.json is left out: node 'A' is a 'n8n-nodes-base.unheardOf'" in told
     assert "1 of them new" in told, "the others come in"
-    assert workflows.answer(21) == 42
+    assert doubled(workflows, 21) == 42
     nodes = [{**node} for node in RUNS_CODE["nodes"]]  # type: ignore[union-attr]
     nodes[1] = {**nodes[1], "parameters": {"jsCode": "return [{json: {number: $json.body.number * 3}}];"}}
     workflows.write("doubled", {**RUNS_CODE, "nodes": nodes})
     assert "1 changed" in workflows.up()
-    eventually(lambda: workflows.answer(21) == 63, 30, "the changed workflow answers")
+    eventually(lambda: doubled(workflows, 21) == 63, 30, "the changed workflow answers")
     assert "new" not in workflows.up(), "and nothing the next time"
 
 
@@ -130,7 +85,7 @@ def test_what_the_team_changes_stays_theirs(workflows: Workflows) -> None:
 def test_a_killed_n8n_comes_back_with_its_workflows_and_its_code(stack: Stack, workflows: Workflows) -> None:
     workflows.write("doubled", RUNS_CODE)
     workflows.up()
-    assert workflows.answer(1) == 2
+    assert doubled(workflows, 1) == 2
     before = stack.status()
     os.kill(before["n8n"]["pid"], signal.SIGKILL)
     eventually(lambda: stack.status()["n8n"]["pid"] not in (None, before["n8n"]["pid"]), 60, "n8n is started again")
@@ -140,7 +95,7 @@ def test_a_killed_n8n_comes_back_with_its_workflows_and_its_code(stack: Stack, w
 
 def _answers(workflows: Workflows) -> bool:
     try:
-        return bool(workflows.answer(2) == 4)
+        return bool(doubled(workflows, 2) == 4)
     except (AssertionError, httpx.HTTPError):
         return False
 
