@@ -204,6 +204,21 @@ def test_exchanges_of_other_channels_are_kept_and_the_digest_tells_of_them(stack
     assert status in (422, 502), wrong
 
 
+def test_a_flow_begins_a_workflow_and_keeps_its_answer(stack: Stack, workflows: Workflows) -> None:
+    exchange = {"user": "Open?", "assistant": "Yes."}
+    asked = {"parameters": {"path": "capibara6/log", "body": exchange}}
+    begun = httpx.post(f"{stack.url('chat-api')}/api/flows/workflow/runs", json=asked, timeout=30)
+    assert begun.status_code == 202, begun.text
+    story = eventually(
+        lambda: (told := stack.run_story(begun.json()["run_id"]))["status"] not in ("queued", "running") and told,
+        60,
+        "the workflow answers",
+    )
+    assert story["status"] == "completed", story["error"]
+    assert json.loads(story["response"])["name"].startswith("exchange-")
+    assert workflows.status_of(json.loads(story["response"])["execution_id"]) == "success"
+
+
 def test_models_are_asked_side_by_side_and_their_agreement_is_computed(stack: Stack, workflows: Workflows) -> None:
     asked = {"question": "Is a tomato a fruit?", "models": ["phi4_fast", "qwen_coder"], "max_tokens": 16}
     status, told = workflows.post("consensus", asked)

@@ -72,6 +72,14 @@ def test_it_has_no_address_no_secret_and_no_id_of_one_installation(path: Path) -
     assert "pinData" not in content(path)
 
 
+def test_its_settings_are_none_that_n8n_drops(path: Path) -> None:
+    """n8n removes what is its default when a workflow is changed: it would look like a change of the team's."""
+    settings = content(path)["settings"]
+    assert settings["executionOrder"] == "v1"
+    assert settings.get("executionTimeout", 1) > 0
+    assert "DEFAULT" not in settings.values()
+
+
 def test_every_request_has_a_limit_and_carries_its_execution(path: Path) -> None:
     for node in content(path)["nodes"]:
         if kind(node) != "httpRequest":
