@@ -13,7 +13,7 @@ from sqlalchemy import URL, Connection, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from db.errors import SetupError
-from db.urls import OWN_DATABASE, PREFECT_DATABASE, database_url, shown_url
+from db.urls import N8N_DATABASE, OWN_DATABASE, PREFECT_DATABASE, database_url, shown_url
 from stack.secrets import Secrets
 from stack.settings import Settings
 
@@ -26,7 +26,8 @@ async def prepare(settings: Settings, secrets: Secrets, *, wait_seconds: float =
     """Raises SetupError in one clear line when the server can't be reached or a database can't be made."""
     own = database_url(settings, secrets, OWN_DATABASE)
     await wait_for_server(own, wait_seconds)
-    for url in (own, database_url(settings, secrets, PREFECT_DATABASE)):
+    others = (database_url(settings, secrets, name) for name in (PREFECT_DATABASE, N8N_DATABASE))
+    for url in (own, *others):
         if not await exists(url):
             await create(url)
     await migrate(own)

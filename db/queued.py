@@ -7,20 +7,20 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Uuid, bindparam, delete, func, select, text, update
+from sqlalchemy import Text, TextClause, Uuid, bindparam, delete, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from db import kept
 from db.engine import Database
-from db.records import RunStatus
-from db.tables import OPEN_STATUSES, IdempotencyKey, Run
-from db.turns import run_id_used
+from db.records import RunOrigin, RunStatus
+from db.tables import OPEN_STATUSES, Callback, IdempotencyKey, Run
+from db.turns import FROM_WHERE, run_id_used
 from wire.errors import Conflict
 
 
 @dataclass(frozen=True, slots=True)
 class NewQueued:
-    """parent_id: as `db.records.NewRun`'s."""
+    """parent_id, origin: as `db.records.NewRun`'s. callback_url: where its end is told."""
 
     id: uuid.UUID
     owner: str
@@ -29,6 +29,10 @@ class NewQueued:
     stack_id: str
     instance_id: uuid.UUID
     parent_id: uuid.UUID | None = None
+    origin: RunOrigin = "api"
+    n8n_execution_id: str | None = None
+    n8n_workflow_id: str | None = None
+    callback_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +49,33 @@ WITH the_principal AS (
     INSERT INTO principals (name) VALUES (:owner) ON CONFLICT DO NOTHING
 )"""
 _RUN = """
-INSERT INTO runs (id, owner, kind, status, parent_id, trace_id, stack_id, instance_id)
-SELECT :id, :owner, :kind, 'queued', (SELECT id FROM runs WHERE id = :parent_id AND owner = :owner), :trace_id,
-    :stack_id, :instance_id
+    INSERT INTO runs (id, owner, kind, status, parent_id, origin, n8n_execution_id, n8n_workflow_id, trace_id, stack_id,
+        instance_id)
+    SELECT :id, :owner, :kind, 'queued', parent.id, {from_where}, :trace_id, :stack_id, :instance_id
+    FROM (SELECT) AS one LEFT JOIN runs AS parent ON parent.id = :parent_id AND parent.owner = :owner
 """
 _KEY = """, the_key AS (
     INSERT INTO idempotency_keys (owner, key, request_sha256, run_id, expires_at)
     VALUES (:owner, :key, :request_sha256, :id, :expires_at) ON CONFLICT DO NOTHING RETURNING key
 )"""
-_UUIDS = [bindparam(name, type_=Uuid()) for name in ("id", "instance_id", "parent_id")]
-_QUEUE = text(_WITH_PRINCIPAL + _RUN).bindparams(*_UUIDS)
-# The run only if the key is new: both, or neither.
-_QUEUE_ONCE = text(_WITH_PRINCIPAL + _KEY + _RUN + "WHERE EXISTS (SELECT FROM the_key) RETURNING id").bindparams(
-    *_UUIDS
+_CALLBACK = """, the_callback AS (
+    INSERT INTO callbacks (run_id, url) SELECT id, :callback_url FROM the_run WHERE :callback_url IS NOT NULL
 )
+SELECT id FROM the_run
+"""
+
+
+def _statement(*, once: bool) -> TextClause:
+    """once: the run only if the key is new: both, or neither."""
+    only = "WHERE EXISTS (SELECT FROM the_key)" if once else ""
+    the_run = f", the_run AS ({_RUN} {only} RETURNING id)".replace("{from_where}", FROM_WHERE)
+    binds = [bindparam(name, type_=Uuid()) for name in ("id", "instance_id", "parent_id")]
+    return text(_WITH_PRINCIPAL + (_KEY if once else "") + the_run + _CALLBACK).bindparams(
+        *binds, bindparam("callback_url", type_=Text())
+    )
+
+
+_QUEUE, _QUEUE_ONCE = _statement(once=False), _statement(once=True)
 
 
 class QueuedRuns:
@@ -107,7 +124,10 @@ class QueuedRuns:
         return run_id
 
     async def give_up(self, run_id: uuid.UUID, code: str, detail: str) -> None:
-        """A run that cannot begin has failed, and may be asked for again with the same key."""
+        """A run that cannot begin has failed, and may be asked for again with the same key. Who asked is told at once,
+        and is not called back.
+        """
+        await self._database.rows(delete(Callback).where(Callback.run_id == run_id))
         await self.close(run_id, "failed", code=code, detail=detail)
         await self._database.rows(delete(IdempotencyKey).where(IdempotencyKey.run_id == run_id))
 

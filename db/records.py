@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 RunStatus = Literal["queued", "running", "completed", "failed", "cancelled", "crashed"]
+RunOrigin = Literal["chat", "n8n", "schedule", "api"]
+CallbackState = Literal["pending", "delivered", "failed"]
 StepKind = Literal["model_call", "tool_call", "sandbox", "retrieval", "step"]
 ToolStatus = Literal["completed", "failed", "cancelled"]
 
@@ -27,6 +29,7 @@ class NewRun:
 
     parent_id: the run that asked for this one; left out where its owner has no such run. replaces: the answer that this
     run's, once it is whole, takes the place of. queued: whether its row is there already, waiting (`db.queued`).
+    origin: where the wish for it came from; a run that another asked for has that one's.
     """
 
     id: uuid.UUID
@@ -43,6 +46,9 @@ class NewRun:
     parent_id: uuid.UUID | None = None
     replaces: uuid.UUID | None = None
     queued: bool = False
+    origin: RunOrigin = "api"
+    n8n_execution_id: str | None = None
+    n8n_workflow_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +180,7 @@ class RunFilter:
     parent_id: uuid.UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
+    origin: RunOrigin | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +209,9 @@ class RunRecord:
     parent_id: uuid.UUID | None = None
     tool_calls: int = 0
     tool_errors: int = 0
+    origin: RunOrigin = "api"
+    n8n_execution_id: str | None = None
+    n8n_workflow_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,4 +227,57 @@ class FileRecord:
     size_bytes: int
     sha256: str
     storage_path: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewHook:
+    """events: of which it is told. kinds: of runs; None: all."""
+
+    id: uuid.UUID
+    owner: str
+    url: str
+    events: tuple[str, ...]
+    kinds: tuple[str, ...] | None
+    description: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HookRecord:
+    """pending: events that wait for it. failures: tries since it last had one."""
+
+    id: uuid.UUID
+    owner: str
+    url: str
+    events: list[str]
+    kinds: list[str] | None
+    description: str | None
+    failures: int
+    last_error: str | None
+    next_attempt_at: datetime | None
+    created_at: datetime
+    pending: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackRecord:
+    url: str
+    state: CallbackState
+    attempts: int
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingEvent:
+    """The end of a run, to be told to one subscriber. event_id: the same for all of them, and at each try."""
+
+    position: int
+    event_id: uuid.UUID
+    is_callback: bool
+    event: str
+    run_id: uuid.UUID
+    owner: str
+    kind: str
+    status: RunStatus
+    origin: RunOrigin
     created_at: datetime

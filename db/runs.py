@@ -17,11 +17,13 @@ _COLUMNS = (
     Run.id, Run.kind, Run.status, Run.conversation_id, Run.trace_id, Run.prefect_flow_run_id, Run.flow_recorded_at,
     Run.requested_model, Run.model, Run.route, Run.prompt_tokens, Run.completion_tokens, Run.queue_ms, Run.load_ms,
     Run.first_token_ms, Run.total_ms, Run.error_code, Run.error_detail, Run.created_at, Run.started_at, Run.ended_at,
-    Run.parent_id, Run.tool_calls, Run.tool_errors,
+    Run.parent_id, Run.tool_calls, Run.tool_errors, Run.origin, Run.n8n_execution_id, Run.n8n_workflow_id,
 )  # fmt: skip
 
-BATCH, SPEECH_BATCH = "code-batch", "speech-batch"
-BATCHES = (BATCH, SPEECH_BATCH)  # worked on by another process (`db.batches`)
+BATCH, SPEECH_BATCH, CHAT_BATCH = "code-batch", "speech-batch", "chat-batch"
+DIGEST, RETENTION, ROUTING_EVALUATION, WARM_UP = "digest", "retention", "routing-evaluation", "warm-up"
+MAINTENANCE = (DIGEST, RETENTION, ROUTING_EVALUATION, WARM_UP)
+BATCHES = (BATCH, SPEECH_BATCH, CHAT_BATCH, *MAINTENANCE)  # worked on by another process (`db.batches`)
 EVERY = RunFilter()
 
 
@@ -149,7 +151,7 @@ class Runs:
 
 
 def _conditions(wanted: RunFilter) -> list[ColumnElement[bool]]:
-    named = ("kind", "status", "model", "conversation_id", "parent_id")
+    named = ("kind", "status", "model", "conversation_id", "parent_id", "origin")
     conditions = [getattr(Run, name) == value for name in named if (value := getattr(wanted, name)) is not None]
     if wanted.since is not None:
         conditions.append(Run.created_at >= wanted.since)

@@ -35,12 +35,16 @@ _NEW_CONVERSATION = """
     INSERT INTO conversations (id, owner, title) SELECT :conversation_id, :owner, :title FROM the_run
 """
 _OLD_CONVERSATION = "UPDATE conversations SET updated_at = now() WHERE id = :conversation_id AND owner = :owner"
+# Where a run comes from: what its parent does, where it has one.
+FROM_WHERE = """coalesce(parent.origin, :origin), coalesce(:n8n_execution_id, parent.n8n_execution_id),
+        CASE WHEN CAST(:n8n_execution_id AS text) IS NULL THEN parent.n8n_workflow_id ELSE :n8n_workflow_id END"""
 # A parent that its owner does not have, or that is not written, is left out: it may have been anybody's word.
 _NEW_RUN = """
-    INSERT INTO runs (id, owner, kind, status, parent_id, conversation_id, trace_id, stack_id, instance_id,
-        requested_model, started_at)
-    VALUES (:id, :owner, :kind, 'running', (SELECT id FROM runs WHERE id = :parent_id AND owner = :owner),
-        :conversation_id, :trace_id, :stack_id, :instance_id, :requested_model, now())
+    INSERT INTO runs (id, owner, kind, status, parent_id, origin, n8n_execution_id, n8n_workflow_id, conversation_id,
+        trace_id, stack_id, instance_id, requested_model, started_at)
+    SELECT :id, :owner, :kind, 'running', parent.id, {from_where}, :conversation_id, :trace_id, :stack_id,
+        :instance_id, :requested_model, now()
+    FROM (SELECT) AS one LEFT JOIN runs AS parent ON parent.id = :parent_id AND parent.owner = :owner
     RETURNING id
 """
 _QUEUED_RUN = """
@@ -60,8 +64,9 @@ def _statement(sql: str) -> TextClause:
     return text(sql).bindparams(*binds)
 
 
-BEGIN_NEW = _statement(_BEGIN.format(conversation=_NEW_CONVERSATION, run=_NEW_RUN))
-BEGIN_OLD = _statement(_BEGIN.format(conversation=_OLD_CONVERSATION, run=_NEW_RUN))
+_FRESH_RUN = _NEW_RUN.format(from_where=FROM_WHERE)
+BEGIN_NEW = _statement(_BEGIN.format(conversation=_NEW_CONVERSATION, run=_FRESH_RUN))
+BEGIN_OLD = _statement(_BEGIN.format(conversation=_OLD_CONVERSATION, run=_FRESH_RUN))
 BEGIN_QUEUED_NEW = _statement(_BEGIN.format(conversation=_NEW_CONVERSATION, run=_QUEUED_RUN))
 BEGIN_QUEUED_OLD = _statement(_BEGIN.format(conversation=_OLD_CONVERSATION, run=_QUEUED_RUN))
 

@@ -12,6 +12,7 @@ from stack.topology import load_topology
 
 OWN_DATABASE = "capibara6"
 PREFECT_DATABASE = "prefect"
+N8N_DATABASE = "n8n"  # n8n makes its tables itself
 SUPERUSER = "capibara6"
 
 _DRIVER = "postgresql+asyncpg"

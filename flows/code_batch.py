@@ -12,6 +12,7 @@ import logging
 import os
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -24,18 +25,20 @@ from db.batches import KIND, Begun
 from db.errors import DatabaseUnavailable
 from db.records import FileRecord, RunStatus, StepRecord
 from flows.batch_jobs import ASKED, Job, read_jobs
-from flows.batch_runs import BatchRun, perform
+from flows.batch_runs import BatchRun, account_since, perform
 from flows.code import CODE_ERROR, CodeRequest, CodeTools, CodeWork, ConversationTurns, GivenFile
 from flows.code_events import CodeAccount, CodeEvent, CodeLimits
 from flows.code_told import account_told
 from flows.errors import batch_failed, job_failed
 from flows.file_store import FileStore, NewFile, one_chunk
 from flows.sandboxes import E2BSandboxes, connection
+from flows.shown import name_run, show_failure, show_table
 from flows.steps import PlainSteps
 from flows.work import Account, Performed
 from stack.processes import stack_id
 from stack.secrets import Secrets
 from stack.settings import Settings
+from stack.topology import load_topology
 from wire.border import keys_needed
 from wire.context import RequestContext
 from wire.errors import ApiError
@@ -72,6 +75,7 @@ class CodeBatch(BatchRun):
         self.sandboxes = E2BSandboxes(
             connection(os.environ, settings, key), stack_id(settings), settings.code_sandbox_wait_seconds
         )
+        self.chat_url = load_topology(settings).url("chat-api")
 
     async def jobs(self, begun: Begun) -> list[Job]:
         data = await self.file_named(begun, ASKED)
@@ -113,6 +117,16 @@ class CodeBatch(BatchRun):
         except DatabaseUnavailable:
             return True
 
+    async def done(self, begun: Begun) -> list[StepRecord]:
+        """The jobs that an earlier process had run."""
+        return await self.runs.steps(begun.id)
+
+    async def note(self, begun: Begun, step: StepRecord, position: int) -> None:
+        """Writes a job's step at once: a process that takes over knows by it what was run. A database that is away gets
+        it at the end."""
+        with suppress(DatabaseUnavailable):
+            await self.rows.note_step(begun.id, begun.owner, step, position=position)
+
     async def close(self) -> None:
         await self.sandboxes.stop(self.settings.graceful_stop_seconds)
         await super().close()
@@ -120,35 +134,62 @@ class CodeBatch(BatchRun):
 
 @flow(name=KIND, persist_result=False, validate_parameters=False, log_prints=False, retries=0)
 async def code_batch(run_id: str) -> State[None]:
-    """Runs the jobs of a batch. Code that fails is a job that was run; the batch fails when a sandbox does."""
+    """Runs the jobs of a batch. Code that fails is a job that was run; the batch fails when a sandbox does. What an
+    earlier process had run is not run again."""
     return await perform(KIND, CodeBatch, run_id, _run)
 
 
 async def _run(batch: CodeBatch, begun: Begun, _context: RequestContext) -> State[None]:
-    account, failed = Account(), 0
+    account = account_since(Account(), begun)
     try:
         jobs = await batch.jobs(begun)
+        if begun.resumed:
+            account.steps += await batch.done(begun)
     except ApiError as error:
         await batch.finish(begun, account, error)
+        await show_failure(KIND, begun.id, error, batch.chat_url)
         return Failed(message=error.detail)
+    await name_run(f"code-batch, {len(jobs)} jobs")
+    done = {step.name for step in account.steps}
     for number, job in enumerate(jobs, start=1):
+        if job_name(number) in done:
+            continue
         if not await batch.is_open(begun):
             return Cancelled(message=f"The run was closed before job {number}.")
-        step = await _as_task(batch, begun, job, number)
-        account.steps.append(step)
-        failed += step.status != "completed"
+        account.steps.append(await _as_task(batch, begun, job, number))
+        await batch.note(begun, account.steps[-1], len(account.steps))
+    failed = sum(step.status != "completed" for step in account.steps)
     failure = batch_failed(f"{failed} of {len(jobs)} jobs could not be run.") if failed else None
     await batch.finish(begun, account, failure)
+    await show_table(f"code-batch-jobs-{begun.id}", _table(account), f"{len(jobs)} jobs, failed first")
     if failure is not None:
+        await show_failure(KIND, begun.id, failure, batch.chat_url)
         return Failed(message=failure.detail)
     return Completed(message=f"{len(jobs)} jobs were run.")
+
+
+def job_name(number: int) -> str:
+    return f"job-{number}"
+
+
+def _table(account: Account) -> list[dict[str, object]]:
+    worst_first = sorted(account.steps, key=lambda step: (step.status == "completed", step.error_code is None))
+    return [
+        {
+            "job": step.name,
+            "status": step.status,
+            "seconds": round((step.ended_at - step.started_at).total_seconds(), 1) if step.ended_at else "",
+            "error": f"{step.error_code}: {step.error_detail}" if step.error_code else "",
+        }
+        for step in worst_first
+    ]
 
 
 async def _as_task(batch: CodeBatch, begun: Begun, job: Job, number: int) -> StepRecord:
     """One job as a task of the flow run, and as a step of ours."""
     step_id, started_at = uuid7(), datetime.now(UTC)
 
-    @task(name=f"job-{number}", persist_result=False, cache_policy=NO_CACHE, retries=0)
+    @task(name=job_name(number), persist_result=False, cache_policy=NO_CACHE, retries=0)
     async def run() -> tuple[str | None, str | None]:
         """The code's own error, if it ended with one."""
         ended, account = await batch.work(begun, job, number)
@@ -166,7 +207,7 @@ async def _as_task(batch: CodeBatch, begun: Begun, job: Job, number: int) -> Ste
         log.exception("a job ended with an error of ours", extra={"run": str(begun.id), "job": number})
         failure = job_failed(f"{type(error).__name__}: {error}")
         status, code, detail = "failed", failure.code, failure.detail
-    return StepRecord(step_id, f"job-{number}", status, started_at, datetime.now(UTC), code, detail)
+    return StepRecord(step_id, job_name(number), status, started_at, datetime.now(UTC), code, detail)
 
 
 async def _nothing() -> None:

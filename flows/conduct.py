@@ -19,7 +19,7 @@ from typing import Any, Generic, Protocol
 from db.errors import DatabaseUnavailable
 from db.records import FinishedRun, NewRun, RunStatus
 from flows.errors import CancelCode, cancelled, not_active, run_id_in_use, too_many_runs
-from flows.link import FlowLink, Outcome
+from flows.link import FlowLink, Outcome, labels_of
 from flows.steps import FlowSteps
 from flows.work import A, E, Performed, Span, Work
 from wire.errors import ApiError, InternalError
@@ -229,12 +229,20 @@ class Conductor:
         self.admit(work.kind)
         if run.id in self._active:
             raise run_id_in_use(run.id)
-        active: ActiveRun[E, A] = ActiveRun(run, streaming=streaming)
+        active: ActiveRun[E, A] = ActiveRun(self._as_its_parent(run), streaming=streaming)
         self._active[run.id] = active
         owner = asyncio.create_task(self._own(active, work))
         self._owners.add(owner)
         owner.add_done_callback(self._owners.discard)
         return active
+
+    def _as_its_parent(self, run: NewRun) -> NewRun:
+        """The run as its row will have it: from where its parent comes, where that is under way here."""
+        active = self._active.get(run.parent_id) if run.parent_id is not None else None
+        if active is None or active.run.owner != run.owner:
+            return run
+        parent = active.run
+        return replace(run, origin=parent.origin, n8n_execution_id=run.n8n_execution_id or parent.n8n_execution_id)
 
     def cancel(self, run_id: uuid.UUID, owner: str) -> ActiveRun[Any, Any]:
         """Cancels a run of this owner. Raises NotFound when none such is under way."""
@@ -264,7 +272,11 @@ class Conductor:
     async def _own(self, active: ActiveRun[E, A], work: Work[E, A]) -> None:
         run = active.run
         loop = asyncio.get_running_loop()
-        link = FlowLink(work.kind, run.id, run.conversation_id, lambda: active.cancel("cancelled_in_prefect"), loop)
+
+        def cancel() -> None:
+            active.cancel("cancelled_in_prefect")
+
+        link = FlowLink(work.kind, run.id, run.conversation_id, cancel, loop, labels_of(run))
 
         def attach() -> None:
             if not active.attached:

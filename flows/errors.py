@@ -172,6 +172,11 @@ def speech_failed(words: str) -> ApiError:
     return UpstreamFailed(f"The text could not be spoken: {words}", code="speech_failed")
 
 
+def workflow_timeout(seconds: float) -> ApiError:
+    """The whole run, its tries together."""
+    return DeadlineExceeded(f"The run took longer than {seconds:.0f} s, its tries together.", code="workflow_timeout")
+
+
 def flow_not_begun(name: str) -> ApiError:
     return InternalError(f"The flow {name} could not be begun; nothing of it is done.", code="flow_not_begun")
 
@@ -180,3 +185,23 @@ def prefect_unavailable() -> ApiError:
     return Unavailable(
         "Prefect cannot be reached; batches wait for it.", code="prefect_unavailable", retry_after_seconds=5
     )
+
+
+def asked_is_gone() -> ApiError:
+    return UpstreamFailed("What was asked is not there any more.", code="batch_failed")
+
+
+def all_items_failed(count: int, first: str) -> ApiError:
+    return UpstreamFailed(f"None of {count} items could be answered. The first: {first}", code="all_items_failed")
+
+
+def no_such_day(asked: str) -> ApiError:
+    return ValidationFailed(f"{asked[:40]!r} is no day, as 2026-01-31.", param="day")
+
+
+def models_not_loaded(words: str) -> ApiError:
+    return UpstreamFailed(f"Not every model could be loaded: {words}", code="models_not_loaded")
+
+
+def no_models_named() -> ApiError:
+    return ValidationFailed("No models are named (CAPIBARA6_WARM_UP_MODELS).", code="missing_field", param="models")

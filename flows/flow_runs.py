@@ -40,7 +40,13 @@ async def speech(run_id: str, conversation_id: str) -> State[None]:
     return await _attend()
 
 
-FLOWS = {flow.name: flow for flow in (chat, code, summary, speech)}  # by the kind of the run
+@flow(name="workflow", persist_result=False, validate_parameters=False, log_prints=False, retries=0)
+async def workflow(run_id: str, conversation_id: str) -> State[None]:
+    """A workflow of n8n, begun by its webhook. As `chat`."""
+    return await _attend()
+
+
+FLOWS = {flow.name: flow for flow in (chat, code, summary, speech, workflow)}  # by the kind of the run
 
 
 async def _attend() -> State[None]:

@@ -12,11 +12,27 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from db.records import RunStatus
+from db.records import RunOrigin, RunStatus
 
 T = TypeVar("T")
+
+
+class Told(Protocol):
+    """A run that says where it comes from (`db.records.NewRun`, `RunRecord`)."""
+
+    @property
+    def origin(self) -> RunOrigin: ...
+
+    @property
+    def n8n_execution_id(self) -> str | None: ...
+
+
+def labels_of(run: Told) -> tuple[str, ...]:
+    """The tags by which Prefect shows where a run comes from."""
+    execution = (f"n8n:{run.n8n_execution_id}",) if run.n8n_execution_id else ()
+    return (f"origin:{run.origin}", *execution)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +138,14 @@ async def run_here(effect: Callable[[], Awaitable[T]], retries: Retries) -> T:
 
 @dataclass(slots=True)
 class FlowLink:
-    """One run's link. cancel: called on the run's loop when the flow run is cancelled in Prefect."""
+    """One run's link. cancel: called on the run's loop when the flow run is cancelled in Prefect. labels: its tags."""
 
     kind: str
     run_id: uuid.UUID
     conversation_id: uuid.UUID | None
     cancel: Callable[[], None]
     home: asyncio.AbstractEventLoop
+    labels: tuple[str, ...] = ()
     ended: concurrent.futures.Future[Outcome] = field(default_factory=concurrent.futures.Future)
     flow_run_id: uuid.UUID | None = None
     _jobs: asyncio.Queue[StepJob[Any] | None] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,19 +60,29 @@ class PrefectApi:
         return reply.status_code == 200
 
     async def create_run(
-        self, kind: str, run_id: uuid.UUID, conversation_id: uuid.UUID | None, state: State[Any] | None = None
+        self,
+        kind: str,
+        run_id: uuid.UUID,
+        conversation_id: uuid.UUID | None,
+        state: State[Any] | None = None,
+        labels: Sequence[str] = (),
     ) -> FlowRun:
         """The flow run of one of our runs: a new one, or the one made before (the run's id is its idempotency key)."""
         try:
-            return await self._create(kind, run_id, conversation_id, state)
+            return await self._create(kind, run_id, conversation_id, state, labels)
         except PrefectHTTPStatusError as error:
             if error.response.status_code not in {404, 409, 422} or kind not in self._flow_ids:
                 raise
         self._flow_ids.clear()  # Prefect's database was made anew: its flows have other ids now
-        return await self._create(kind, run_id, conversation_id, state)
+        return await self._create(kind, run_id, conversation_id, state, labels)
 
     async def _create(
-        self, kind: str, run_id: uuid.UUID, conversation_id: uuid.UUID | None, state: State[Any] | None
+        self,
+        kind: str,
+        run_id: uuid.UUID,
+        conversation_id: uuid.UUID | None,
+        state: State[Any] | None,
+        labels: Sequence[str],
     ) -> FlowRun:
         flow = FLOWS[kind]
         if kind not in self._flow_ids:
@@ -82,7 +92,7 @@ class PrefectApi:
             flow_version=flow.version,
             name=f"{kind}-{run_id}",
             parameters={"run_id": str(run_id), "conversation_id": str(conversation_id)},
-            tags=self._origin.tags(run_id),
+            tags=[*self._origin.tags(run_id), *labels],
             idempotency_key=str(run_id),
             state=to_state_create(state or Pending()),
         )
@@ -94,14 +104,24 @@ class PrefectApi:
     async def force_state(self, flow_run_id: uuid.UUID, state: State[Any]) -> None:
         await self._client.set_flow_run_state(flow_run_id, state, force=True)
 
-    async def schedule_batch(self, deployment: str, run_id: uuid.UUID) -> uuid.UUID:
-        """A flow run of a deployment (`flow/name`), whose worker takes it when a place is free. Returns its id."""
+    async def schedule_batch(
+        self,
+        deployment: str,
+        run_id: uuid.UUID,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        labels: Sequence[str] = (),
+    ) -> uuid.UUID:
+        """A flow run of a deployment (`flow/name`), whose worker takes it when a place is free. Returns its id.
+
+        parameters: its own, beside the run's id. labels: further tags of it.
+        """
         found = await self._client.read_deployment_by_name(deployment)
         flow_run = await self._client.create_flow_run_from_deployment(
             found.id,
-            parameters={"run_id": str(run_id)},
+            parameters={**(parameters or {}), "run_id": str(run_id)},
             name=f"{deployment.partition('/')[0]}-{run_id}",
-            tags=["capibara6", f"run:{run_id}"],  # not the stack's: a chat API that starts would sweep it
+            tags=["capibara6", f"run:{run_id}", *labels],  # not the stack's: a chat API that starts would sweep it
             idempotency_key=str(run_id),
         )
         return flow_run.id

@@ -22,6 +22,8 @@ def server_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "PREFECT_HOME": str(settings.home / "prefect"),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": url.render_as_string(hide_password=False),
         "PREFECT_SERVER_UI_API_URL": f"{load_topology(settings).url('prefect-server')}/api",
+        # A batch that waits for another's end looks for it this often; by default its start is up to 30 s late.
+        "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         **_with_key(settings, secrets, "PREFECT_SERVER_API_AUTH_STRING"),

@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import State
 from db.batches import Begun
 from db.records import RunRecord, RunStatus
 from flows.flow_runs import state_of
-from flows.link import Outcome
+from flows.link import Outcome, labels_of
 from flows.prefect_api import PrefectApi, is_outage
 
 log = logging.getLogger("flows.reconcile")
@@ -113,7 +113,7 @@ async def _record(api: PrefectApi, run: RunRecord) -> uuid.UUID:
     message = f"{run.error_code}: {run.error_detail}" if run.error_code else "The run ended well."
     note = f"(Recorded afterwards; it ran {_moment(run.started_at or run.created_at)} to {_moment(ended_at)}.)"
     state = state_of(Outcome(run.status, message, ended_at), note)
-    flow_run = await api.create_run(run.kind, run.id, run.conversation_id, state)
+    flow_run = await api.create_run(run.kind, run.id, run.conversation_id, state, labels_of(run))
     if flow_run.state is None or flow_run.state.type != state.type:  # it was there already, in another state
         await api.force_state(flow_run.id, state)
     return flow_run.id

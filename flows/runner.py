@@ -172,7 +172,7 @@ class FlowRunner:
         self._active[link.run_id] = link
         try:
             async with starts:
-                flow_run = await api.create_run(link.kind, link.run_id, link.conversation_id)
+                flow_run = await api.create_run(link.kind, link.run_id, link.conversation_id, labels=link.labels)
             link.flow_run_id = flow_run.id
             await self._at_home(self._rows.link_flow(link.run_id, flow_run.id, recorded=False))
             await self._execute(api, link, flow_run)

@@ -8,12 +8,8 @@ artifact) and in the run's steps, each written when it has ended.
 from __future__ import annotations
 
 import logging
-import uuid
-from contextlib import suppress
-from dataclasses import dataclass
 
 from prefect import flow, task
-from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
@@ -21,8 +17,9 @@ from prefect.states import Cancelled, Completed, Failed
 from db.batches import Begun
 from db.errors import DatabaseUnavailable
 from db.runs import SPEECH_BATCH
-from flows.batch_runs import BatchRun, perform
+from flows.batch_runs import BatchRun, RunClosed, account_since, perform
 from flows.errors import speech_failed
+from flows.shown import Progress, name_run, show_failure
 from flows.speech import Narrator, RunPart, SpeechAccount, SpeechLimits, SpeechRequest, SpokenPart
 from flows.speech_asked import ASKED, Asked, read_asked
 from flows.steps import Effect, limited
@@ -40,34 +37,14 @@ log = logging.getLogger("flows.speech_batch")
 RETRY_SECONDS = 5.0  # a TTS server that restarts is back by then
 
 
-class RunClosed(Exception):
-    """Somebody ended the run in our rows (a cancellation) while it went on."""
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far it is, as Prefect shows it. Prefect being away costs the speaking nothing."""
-
-    run_id: uuid.UUID
-    artifact: uuid.UUID | None = None
-
-    async def tell(self, account: SpeechAccount) -> None:
-        percent = 100 * account.done / max(1, account.of)
-        words = f"{account.done} of {account.of} parts, {account.seconds:.0f} s of audio"
-        with suppress(Exception):
-            if self.artifact is None:
-                self.artifact = await acreate_progress_artifact(percent, f"speech-{self.run_id}", words)
-            else:
-                await aupdate_progress_artifact(self.artifact, percent, words)
-
-
 class SpeechBatch(BatchRun):
     """One document at work."""
 
     def __init__(self, settings: Settings, secrets: Secrets) -> None:
         super().__init__(settings, secrets)
         key = secrets.services_key.get_secret_value() if keys_needed(settings, "tts-server") else None
-        url = load_topology(settings).url("tts-server")
+        topology = load_topology(settings)
+        url, self.chat_url = topology.url("tts-server"), topology.url("chat-api")
         self.speaker = SpeechClient(url, key=key, read_seconds=settings.speech_read_seconds)
         self.limits = SpeechLimits.of(settings)
         self.narrator = Narrator(self.speaker, self.files, self.limits)
@@ -100,15 +77,19 @@ async def speech_batch(run_id: str) -> State[None]:
 
 
 async def _run(batch: SpeechBatch, begun: Begun, context: RequestContext) -> State[None]:
-    account, progress = SpeechAccount(), Progress(begun.id)
+    account, progress = account_since(SpeechAccount(), begun), Progress(f"speech-{begun.id}")
 
     async def told() -> None:
         await batch.note(begun, account)
-        await progress.tell(account)
+        progress.tell(*_how_far(account))
 
     failure: ApiError | None = None
     try:
+        if begun.resumed:  # what was spoken went with the process that spoke it
+            await batch.rows.forget_steps(begun.id)
         asked = await batch.asked(begun)
+        await name_run(f"speech-batch {asked.name}")
+        await progress.begin(*_how_far(account))
         request = SpeechRequest(
             context, begun.owner, asked.text, asked.wish, asked.name, asked.captions, asked.conversation_id
         )
@@ -121,9 +102,16 @@ async def _run(batch: SpeechBatch, begun: Begun, context: RequestContext) -> Sta
         log.exception("a document could not be spoken", extra={"run": str(begun.id)})
         failure = InternalError("The document could not be spoken; the run id finds it in the logs.")
     await batch.finish(begun, account, failure)
+    await progress.end(*_how_far(account))
     if failure is not None:
+        await show_failure(SPEECH_BATCH, begun.id, failure, batch.chat_url)
         return Failed(message=f"{failure.code}: {failure.detail}")
     return Completed(message=f"{account.of} parts, {account.seconds:.0f} s of audio.")
+
+
+def _how_far(account: SpeechAccount) -> tuple[float, str]:
+    words = f"{account.done} of {account.of} parts, {account.seconds:.0f} s of audio"
+    return 100 * account.done / max(1, account.of), words
 
 
 def _as_task(limits: SpeechLimits) -> RunPart:
@@ -138,6 +126,7 @@ def _as_task(limits: SpeechLimits) -> RunPart:
             cache_policy=NO_CACHE,
             retries=limits.part_retries,
             retry_delay_seconds=RETRY_SECONDS,
+            retry_jitter_factor=0.5,
             retry_condition_fn=lambda _task, _run, _state: worth_trying_again(failed[-1]),
         )
         async def part() -> SpokenPart:

@@ -10,6 +10,7 @@ from stack.processes import stack_id
 from stack.settings import Settings
 
 LONGEST_SOCKET_NAME = 58  # engines/<model>-<n>/<uuid>, as vLLM names its own
+N8N_OWNER = "owner@capibara6.local"  # who signs in to n8n
 UNIX_PATH_LIMIT = 107  # sun_path of sockaddr_un, less its terminator
 
 
@@ -33,6 +34,20 @@ def log_directory(settings: Settings) -> Path:
 
 def service_log(settings: Settings, service: str) -> Path:
     return log_directory(settings) / f"{service}.log"
+
+
+def n8n_directory(settings: Settings) -> Path:
+    """What is n8n's: its packages, its files, and the key of its API."""
+    return settings.home / "n8n"
+
+
+def n8n_tools_directory(settings: Settings) -> Path:
+    """What our nodes for n8n are built and tested with by who works on them."""
+    return settings.home / "n8n-dev"
+
+
+def n8n_api_key_path(settings: Settings) -> Path:
+    return n8n_directory(settings) / "api-key"
 
 
 def speech_directory(settings: Settings) -> Path:

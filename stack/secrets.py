@@ -17,7 +17,7 @@ FILE_NAME = "secrets.json"
 
 
 class Secrets(BaseModel):
-    """Keys of programs (principals) and the database's password.
+    """Keys of programs (principals), the database's password, and what webhooks' secrets are made of (`hooks_key`).
 
     `CAPIBARA6_SECRET_<NAME>` in the environment goes before the file: three machines share the keys that cross nodes.
     """
@@ -26,7 +26,11 @@ class Secrets(BaseModel):
 
     database_password: SecretStr
     frontend_key: SecretStr
+    hooks_key: SecretStr
+    n8n_encryption_key: SecretStr
     n8n_key: SecretStr
+    n8n_owner_password: SecretStr
+    n8n_runner_token: SecretStr
     operator_key: SecretStr
     sandbox_key: SecretStr
     services_key: SecretStr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -21,6 +22,11 @@ Embeddings = Literal["off", "ready", "always"]
 SpokenLanguage = Literal["es", "en"]
 
 
+OFF = "off"  # a schedule that there is none of: an empty variable is one that is not set
+# A coarse look, so that a slip is told at once; Prefect reads it exactly.
+_CRON_WORD = re.compile(r"(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?(,(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/[0-9]+)?)*")
+
+
 def default_home() -> Path:
     return Path(os.environ.get("CAPIBARA6_HOME") or REPOSITORY / "var").expanduser().absolute()
 
@@ -36,6 +42,11 @@ class Settings(BaseSettings):
         "local", description="`local`: loopback, no keys. `production`: keys, no loopback between nodes."
     )
     node: str | None = Field(None, description="The node this machine is; unset: all of them on this machine.")
+    without: str = Field(
+        "",
+        description="Services this machine leaves out, with those that wait for them, comma-separated; "
+        "`up --without` sets it.",
+    )
     topology: Path | None = Field(None, description="Topology file; unset: `topology.toml` of the repository.")
     port_offset: int = Field(0, ge=0, le=50_000, description="Added to every port, for two stacks on one machine.")
     database_url: str | None = Field(None, description="Your own Postgres; unset: the embedded one.")
@@ -173,6 +184,16 @@ class Settings(BaseSettings):
     )
     sandbox_uids: int = Field(61_000, ge=1000, description="First of the user ids that sandboxes run as.")
 
+    # services: what n8n is told
+    n8n_locale: str = Field("en", description="Language of n8n's pages, where n8n has it.")
+    n8n_executions_at_once: int = Field(
+        20, ge=1, description="Executions that triggers and webhooks begin, at once; further ones wait their turn."
+    )
+    n8n_code_at_once: int = Field(5, ge=1, description="Code nodes that run at once.")
+    n8n_executions_kept_hours: int = Field(336, ge=1, description="n8n forgets executions older than this.")
+    n8n_executions_kept: int = Field(10_000, ge=0, description="And the oldest beyond this number; 0: by age alone.")
+    n8n_database_connections: int = Field(4, ge=1, description="Connections that n8n holds to Postgres.")
+
     # services: chat API and flows
     max_message_chars: int = Field(32_000, gt=0, description="Longest message of a chat, in characters (422 beyond).")
     history_messages: int = Field(40, ge=0, description="Newest messages of a conversation sent to the model.")
@@ -256,6 +277,34 @@ class Settings(BaseSettings):
         30 * 86_400, gt=0, description="Files older than this are removed, uploaded ones and those of runs."
     )
 
+    # services: who is told of ended runs, and workflows of n8n
+    hooks_limit: int = Field(50, ge=0, description="Hooks of one owner (409 beyond).")
+    hook_try_seconds: float = Field(10, gt=0, description="Longest try to tell a hook or a callback of a run.")
+    hook_retry_seconds: float = Field(
+        1, gt=0, description="Wait after the first try that failed; twice as long after each further one."
+    )
+    hook_retry_most_seconds: float = Field(300, gt=0, description="Longest wait between two tries.")
+    hook_retention_days: float = Field(7, gt=0, description="An event that a hook could not be told is kept so long.")
+    hook_pending_limit: int = Field(
+        100_000, ge=1, description="Events that may wait for one hook; beyond, the oldest are dropped."
+    )
+    hook_deliveries_at_once: int = Field(32, ge=1, description="Hooks and callbacks that are told at the same time.")
+    hook_look_seconds: float = Field(
+        2, gt=0, description="How often the database is asked for events; those of this process's runs go out at once."
+    )
+    hook_response_chars: int = Field(32_000, ge=0, description="Of an answer, so much is told in an event.")
+    callback_give_up_seconds: float = Field(
+        3600, gt=0, description="A callback that could not be told for so long is given up."
+    )
+    max_concurrent_workflows: int = Field(16, ge=1, description="Runs of the flow `workflow` at once (429 beyond).")
+    workflow_timeout_seconds: float = Field(
+        120, gt=0, description="What a workflow of n8n may take to answer where its request names no limit."
+    )
+    workflow_max_timeout_seconds: float = Field(
+        3600, gt=0, description="Longest limit a request may name (422 beyond)."
+    )
+    workflow_answer_bytes: int = Field(10 * 2**20, gt=0, description="Largest answer of a workflow (an error beyond).")
+
     # services: speech of chats and documents
     speech_read_seconds: float = Field(
         60, gt=0, description="Longest silence of the TTS server while something is spoken."
@@ -286,6 +335,47 @@ class Settings(BaseSettings):
     speech_batch_at_once: int = Field(
         1, ge=1, description="Documents that are spoken at once; Prefect keeps the rest waiting."
     )
+
+    # services: batches of questions, and what is done by the clock
+    chat_batch_items: int = Field(2000, ge=1, description="Items of one `chat-batch` (422 beyond).")
+    chat_batch_bytes: int = Field(20 * 2**20, gt=0, description="Largest file of items (413 beyond).")
+    chat_batch_at_once: int = Field(
+        1, ge=1, description="Batches of questions that run at once; Prefect keeps the rest waiting."
+    )
+    chat_batch_items_at_once: int = Field(
+        2,
+        ge=1,
+        le=64,
+        description="Items of one batch that are asked at once, at a batch's place in the models' queue.",
+    )
+    chat_batch_item_seconds: float = Field(600, gt=0, description="Longest call of a model for one item.")
+    chat_batch_item_retries: int = Field(3, ge=0, description="How often a call that broke is made again.")
+    chat_batch_wait_seconds: float = Field(
+        1800, ge=0, description="How long an item waits, all together, for a model server that is full or away."
+    )
+    chat_batch_answer_chars: int = Field(100_000, ge=1, description="Characters kept of an item's answer.")
+    digest_cron: str = Field(
+        "15 2 * * *", description="When the digest of the day before is made (cron, in `time_zone`); `off`: never."
+    )
+    digest_titles: int = Field(20, ge=0, description="Titles of conversations that a digest names, of each owner.")
+    digest_tokens: int = Field(200, ge=0, description="Tokens of a digest's summary by a model; 0: none is asked.")
+    retention_cron: str = Field("45 3 * * *", description="When what is past its time is removed (cron); `off`: never.")
+    run_retention_days: int = Field(365, ge=0, description="Ended runs are kept so long; 0: for ever.")
+    conversation_retention_days: int = Field(
+        0, ge=0, description="Conversations in which nothing was said for so long are removed; 0: none are."
+    )
+    prefect_retention_days: int = Field(
+        30, ge=0, description="Prefect's ended flow runs are kept so long; 0: for ever."
+    )
+    routing_evaluation_cron: str = Field(
+        OFF, description="When recent questions are routed anew, to compare (cron); `off`: never."
+    )
+    routing_evaluation_messages: int = Field(100, ge=1, le=1000, description="Questions that this looks at.")
+    warm_up_cron: str = Field(
+        OFF, description="When models are loaded before they are asked (cron, as `30 7 * * 1-5`); `off`: never."
+    )
+    warm_up_models: str = Field("", description="Models that this loads, in order, comma-separated.")
+    warm_up_seconds: float = Field(600, gt=0, description="Longest loading of one of them.")
 
     # services: the MCP server
     mcp_concurrent_calls: int = Field(32, ge=1, description="Tool calls at once (a tool error beyond).")
@@ -383,6 +473,14 @@ class Settings(BaseSettings):
     tts_cache_bytes: int = Field(
         64 * 2**20, ge=0, description="Finished audio kept in memory, an eighth of it for one text at most; 0: none."
     )
+
+    @field_validator("digest_cron", "retention_cron", "routing_evaluation_cron", "warm_up_cron")
+    @classmethod
+    def _cron(cls, value: str) -> str:
+        words = value.split()
+        if words != [OFF] and (len(words) != 5 or not all(_CRON_WORD.fullmatch(word) for word in words)):
+            raise ValueError("is neither `off` nor a cron of five words, as `30 7 * * 1-5`")
+        return " ".join(words)
 
     @field_validator("home", "topology", "catalogue", "routing_texts", "prompts", "mcp_servers", "mcp_contexts")
     @classmethod

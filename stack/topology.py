@@ -26,17 +26,21 @@ class Service:
 
     command: arguments after the environment's python. ready_path: HTTP path that answers 200 when the service can do
     its work; None: its port accepting connections is enough. prepare: run to its end before the service starts (the
-    same command is run once for all who name it). stop_signal: what makes it stop cleanly.
+    same command is run once for all who name it). prepare_in: its environment, where that is another. settle: run to
+    its end when the service answers, before others that wait for it are started. stop_signal: what makes it stop
+    cleanly.
     """
 
     name: str
     node: NodeName
     port: int
-    environment: Literal["stack", "models", "sandbox", "services"]
+    environment: Literal["stack", "models", "sandbox", "services", "n8n"]
     command: tuple[str, ...]
     ready_path: str | None
     after: tuple[str, ...] = ()
     prepare: tuple[str, ...] | None = None
+    prepare_in: Literal["services"] | None = None
+    settle: tuple[str, ...] | None = None
     stop_signal: Literal["TERM", "INT"] = "TERM"
     stop_seconds: float = 15
     url_name: str | None = None  # CAPIBARA6_<url_name>_URL in `./capibara6 env`
@@ -80,11 +84,19 @@ SERVICES: tuple[Service, ...] = (
         "tts-server", "services", 5002, "services", ("-m", "services_node.tts_server"), "/health/ready",
         stop_seconds=20, url_name="TTS",
     ),
+    Service(
+        "n8n", "services", 5678, "n8n", ("-m", "n8n.server"), "/healthz/readiness",
+        after=("postgres",), prepare=("-m", "db", "prepare"), prepare_in="services",
+        settle=("-m", "n8n.bootstrap"), stop_seconds=30, url_name="N8N",
+    ),
+    Service(
+        "n8n-runner", "services", 5681, "n8n", ("-m", "n8n.runner"), None,
+        after=("n8n",), only_loopback=True,
+    ),
 )  # fmt: skip
 
 # Ports that design.md §1 fixes for services that are not built yet: `env` prints their addresses already.
 PLANNED_URLS: dict[str, tuple[NodeName, int]] = {
-    "N8N": ("services", 5678),
     "FRONTEND": ("frontend", 8080),
 }
 
@@ -124,14 +136,21 @@ class Topology:
     port_offset: int
     node: NodeName | None  # the node this machine is; None: all of them
     external_database: bool
+    without: frozenset[str] = frozenset()
 
     def services(self) -> tuple[Service, ...]:
         """What runs in this installation, on any node, in the table's order."""
         return tuple(s for s in SERVICES if not (s.name == "postgres" and self.external_database))
 
     def local_services(self) -> tuple[Service, ...]:
-        """What runs on this machine."""
-        return tuple(s for s in self.services() if self.node is None or s.node == self.node)
+        """What runs on this machine: neither what it leaves out, nor what would wait for that in vain."""
+        gone, kept = set(self.without), []
+        for service in self.services():  # the table names what others wait for before them
+            if service.name in gone or gone.intersection(service.after):
+                gone.add(service.name)
+            elif self.node is None or service.node == self.node:
+                kept.append(service)
+        return tuple(kept)
 
     def service(self, name: str) -> Service:
         for service in SERVICES:
@@ -171,6 +190,15 @@ class Topology:
             )
 
 
+def services_named(names: str) -> frozenset[str]:
+    """The services of a comma-separated list. Raises ConfigurationError for one that nobody knows."""
+    found = frozenset(name.strip() for name in names.split(",") if name.strip())
+    for name in sorted(found - {service.name for service in SERVICES}):
+        known = ", ".join(service.name for service in SERVICES)
+        raise ConfigurationError(f"no service is called {name!r}", f"one of: {known}")
+    return found
+
+
 def load_topology(settings: Settings) -> Topology:
     """Reads and checks the topology file.
 
@@ -200,4 +228,5 @@ def load_topology(settings: Settings) -> Topology:
                     "profile `production` needs each node's real address; for one laptop use profile `local`",
                 )
     node: NodeName | None = next((n for n in NODES if n == settings.node), None)
-    return Topology(source, content.nodes, settings.port_offset, node, settings.database_url is not None)
+    without = services_named(settings.without)
+    return Topology(source, content.nodes, settings.port_offset, node, settings.database_url is not None, without)

@@ -32,6 +32,7 @@ from wire.context import (
     PARENT_RUN_HEADER,
     RUN_ID_HEADER,
     TRACE_HEADER,
+    N8nExecution,
     RequestContext,
     enter,
 )
@@ -141,7 +142,8 @@ class Border:
                         await self._app(scope, receive, send_marked)
                     else:
                         principal = self._principal(path, headers)
-                        enter(RequestContext(run_id, span, principal, parse_run_id(headers.get(PARENT_RUN_HEADER))))
+                        parent = parse_run_id(headers.get(PARENT_RUN_HEADER))
+                        enter(RequestContext(run_id, span, principal, parent, N8nExecution.told(headers)))
                         body = _LimitedBody(receive, self._limit(path, headers))
                         await self._app(scope, body.receive, body.refusing(send_marked, scope, rules))
                 except ApiError as error:

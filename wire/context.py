@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import uuid
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 
@@ -14,16 +16,36 @@ RUN_ID_HEADER = "x-capibara6-run-id"
 TRACE_HEADER = "traceparent"
 ON_BEHALF_HEADER = "x-capibara6-on-behalf-of"  # the principal whose request this is, said by a service
 PARENT_RUN_HEADER = "x-capibara6-parent-run-id"  # the run that this one was begun by
+N8N_EXECUTION_HEADER = "x-capibara6-n8n-execution"  # of an n8n workflow, which asks for this
+N8N_WORKFLOW_HEADER = "x-capibara6-n8n-workflow"
+_N8N_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True, slots=True)
+class N8nExecution:
+    """An execution of a workflow in n8n. workflow_id: None where it was not said."""
+
+    execution_id: str
+    workflow_id: str | None = None
+
+    @classmethod
+    def told(cls, headers: Mapping[str, str]) -> N8nExecution | None:
+        """The one that a request says it comes from; what is no id of n8n's is ignored."""
+        execution, workflow = headers.get(N8N_EXECUTION_HEADER, ""), headers.get(N8N_WORKFLOW_HEADER, "")
+        if not _N8N_ID.fullmatch(execution):
+            return None
+        return cls(execution, workflow if _N8N_ID.fullmatch(workflow) else None)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """parent_run_id: the run that the caller says this one belongs to."""
+    """parent_run_id: the run that the caller says this one belongs to. n8n: the execution that asks for this."""
 
     run_id: uuid.UUID
     trace: TraceContext
     principal: Principal
     parent_run_id: uuid.UUID | None = None
+    n8n: N8nExecution | None = None
 
 
 _current: ContextVar[RequestContext | None] = ContextVar("capibara6_request", default=None)

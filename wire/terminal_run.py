@@ -100,8 +100,22 @@ def _head(story: Story) -> list[str]:
         story.get("tool_calls") and f"{story['tool_calls']} tool calls, {story.get('tool_errors') or 0} failed",
     ]
     lines = [f"run {story['id']}", " · ".join(str(fact) for fact in facts if fact), f"trace {story.get('trace_id')}"]
+    lines += _whence(story)
     lines += [f"file {_plain(file['name'])} ({file.get('size_bytes', '?')} bytes)" for file in story.get("files") or []]
     return [*lines, ""]
+
+
+def _whence(story: Story) -> list[str]:
+    """Where the run came from, where else it can be looked at, and where its end is told."""
+    n8n, callback = story.get("n8n") or {}, story.get("callback")
+    by = f", execution {n8n['execution_id']} of workflow {n8n.get('workflow_id') or '?'}" if n8n else ""
+    lines = [_plain(f"from {story['origin']}{by}")] if story.get("origin") else []
+    lines += [_plain(f"{name} {url}") for name, url in (story.get("links") or {}).items()]
+    if callback:
+        why = f": {callback['last_error']}" if callback.get("last_error") else ""
+        tried = f"{callback.get('attempts', 0)} tries"
+        lines.append(_plain(f"callback {callback.get('url')} {callback.get('state')} after {tried}{why}"))
+    return lines
 
 
 def _run_lines(run: Story, start: datetime, branch: str, below: str) -> list[Line]:

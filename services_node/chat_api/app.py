@@ -12,11 +12,14 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from db.batch_items import BatchItems
 from db.batches import Batches
 from db.conversations import Conversations
 from db.engine import Database
 from db.errors import DatabaseUnavailable
 from db.files import Files
+from db.hooks import Hooks
+from db.outbox import Leased, Outbox
 from db.queued import QueuedRuns
 from db.records import NewRun
 from db.runs import Runs
@@ -37,17 +40,25 @@ from flows.speech import Narrator, SpeechLimits
 from flows.summary import SummaryLimits
 from flows.tools.box import ServedTools, ToolLimits
 from flows.turn import TurnLimits
-from services_node.chat_api import chat, code, conversations, files, metrics, offered_flows, runs, status
+from flows.workflows import n8n_url
+from services_node.chat_api import chat, code, conversations, files, item_batches, metrics, offered_flows, runs, status
+from services_node.chat_api.hooks import routes as hooks
+from services_node.chat_api.hooks.addresses import node_addresses, public_or
+from services_node.chat_api.hooks.delivering import Delivering, DeliveryLimits
+from services_node.chat_api.hooks.events import EventWriter, Pages, secret_of
+from services_node.chat_api.hooks.sending import Sender
 from services_node.chat_api.openai_door import routes as openai_door
 from services_node.chat_api.parts import Parts
 from services_node.chat_api.summaries import Summaries
 from stack.processes import stack_id
 from stack.secrets import Secrets
 from stack.settings import Settings
-from stack.topology import load_topology
+from stack.topology import Topology, load_topology
+from wire.addresses import Refusal
 from wire.border import install_border, keys_needed
 from wire.clients.mcp import McpClient
 from wire.clients.models import ModelServerClient
+from wire.clients.n8n import WorkflowClient
 from wire.clients.smart import SmartToolsClient
 from wire.clients.speech import SpeechClient
 from wire.health import Readiness
@@ -63,7 +74,8 @@ FILE_SWEEP_SECONDS = 3600.0
 # Of the time a stop may take: the turns' part, then the flow runs'. What is left closes connections.
 TURNS_SHARE = 0.4
 FLOWS_SHARE = 0.4
-SANDBOXES_SHARE = 0.1
+SANDBOXES_SHARE = 0.05
+HOOKS_SHARE = 0.1
 FORM_BYTES = 64 * 2**10  # what a form may add around its file
 
 
@@ -71,7 +83,7 @@ def create_app(settings: Settings, secrets: Secrets) -> FastAPI:
     parts = make_parts(settings, secrets)
     app = FastAPI(title="Capibara6 chat", version="0.1.0", lifespan=_life, redoc_url=None)
     app.state.parts = parts
-    for routes in (chat, code, conversations, files, offered_flows, openai_door, runs, status):
+    for routes in (chat, code, conversations, files, hooks, item_batches, offered_flows, openai_door, runs, status):
         app.include_router(routes.router)
 
     async def readiness() -> Readiness:
@@ -116,6 +128,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
             "code": settings.max_concurrent_code_runs,
             "speech": settings.max_concurrent_speeches,
             "summary": settings.max_concurrent_summaries,
+            "workflow": settings.max_concurrent_workflows,
         },
         flow_start_delay_seconds=settings.flow_start_delay_ms / 1000,
         record_retry_seconds=settings.record_retry_seconds,
@@ -131,6 +144,7 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
     def observe(run: NewRun, ended: Ended[Any]) -> None:
         metrics.observe(run, ended)
         summaries.consider(run, ended)
+        delivering.run_ended()
 
     conductor = Conductor(turns, flow_runner, limits, observe)
     metrics.ACTIVE.set_function(lambda: conductor.active("chat"))
@@ -145,6 +159,9 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         settings.code_sandbox_wait_seconds,
     )
     file_rows = Files(database)
+    pages = Pages(topology.url("prefect-server"), n8n_url(settings))
+    writer = EventWriter(rows, file_rows, turns, pages, settings.hook_response_chars)
+    delivering = delivering_of(settings, secrets, topology, Outbox(database, instance_id), writer)
     files = FileStore(settings.home, file_rows, owner_bytes=settings.owner_files_bytes)
     code_tools = CodeTools(sandboxes, files, ConversationTurns(), CodeLimits.of(settings))
     tools = served_tools(settings, secrets, code_tools)
@@ -174,8 +191,37 @@ def make_parts(settings: Settings, secrets: Secrets) -> Parts:
         files,
         batches,
         QueuedRuns(database),
+        BatchItems(database),
+        secrets,
+        topology,
+        Hooks(database),
+        pages,
+        delivering,
+        workflow_client(settings, secrets),
     )
     return parts
+
+
+def workflow_client(settings: Settings, secrets: Secrets) -> WorkflowClient:
+    """Webhooks of our workflows ask for n8n's key where the services ask for keys."""
+    key = secrets.n8n_key.get_secret_value() if keys_needed(settings, "n8n") else None
+    return WorkflowClient(n8n_url(settings), answer_bytes=settings.workflow_answer_bytes, key=key)
+
+
+def delivering_of(
+    settings: Settings, secrets: Secrets, topology: Topology, outbox: Outbox, writer: EventWriter
+) -> Delivering:
+    """What tells hooks and callbacks."""
+
+    async def refusal() -> Refusal:
+        return public_or(await node_addresses(topology))
+
+    def secret(leased: Leased) -> str:
+        return secret_of(secrets, leased)
+
+    return Delivering(
+        outbox, Sender(refusal, settings.hook_try_seconds), writer.body, secret, DeliveryLimits.of(settings)
+    )
 
 
 def served_tools(settings: Settings, secrets: Secrets, code: CodeTools) -> ServedTools:
@@ -227,6 +273,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     seconds = parts.settings.graceful_stop_seconds
     sweeping = asyncio.create_task(sweep(parts))
     ageing = asyncio.create_task(sweep_files(parts))
+    parts.delivering.start()
     stop = asyncio.create_task(_stop_turns(parts, stopping, seconds * TURNS_SHARE))
     try:
         yield
@@ -236,11 +283,13 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
         stopping.set()
         await parts.summaries.stop()
         await asyncio.gather(sweeping, ageing, stop, return_exceptions=True)
+        await parts.delivering.stop(seconds * HOOKS_SHARE)
         await parts.sandboxes.stop(seconds * SANDBOXES_SHARE)
         await parts.flows.stop(seconds * FLOWS_SHARE)
         await parts.models.close()
         await parts.tools.close()
         await parts.speech.close()
+        await parts.workflows.close()
         await parts.database.close()
 
 

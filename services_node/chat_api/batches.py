@@ -16,6 +16,7 @@ from services_node.chat_api.code import checked_timeout, given_files
 from services_node.chat_api.code_schemas import CodeJob
 from services_node.chat_api.parts import Parts
 from services_node.chat_api.prepared import Prepared
+from services_node.chat_api.provenance import labels
 from wire.context import current
 from wire.errors import Conflict, ValidationFailed
 
@@ -31,7 +32,7 @@ class BatchRequest(BaseModel):
 async def prepare_batch(parts: Parts, asked: BatchRequest) -> Prepared:
     """Checks the jobs."""
     settings, context = parts.settings, current()
-    run_id, owner = context.run_id, context.principal.name
+    run_id, owner, tags = context.run_id, context.principal.name, labels()
     if len(asked.jobs) > settings.code_batch_jobs:
         raise ValidationFailed(
             f"A batch has at most {settings.code_batch_jobs} jobs (CAPIBARA6_CODE_BATCH_JOBS).",
@@ -43,7 +44,9 @@ async def prepare_batch(parts: Parts, asked: BatchRequest) -> Prepared:
     async def hand_on() -> None:
         new = NewFile(owner, ASKED, "application/json", run_id)
         await parts.files.save(new, one_chunk(data), most_bytes=len(data))
-        flow_run_id = await parts.flows.ask(lambda api: api.schedule_batch(f"{KIND}/{KIND}", run_id), ASK_SECONDS)
+        flow_run_id = await parts.flows.ask(
+            lambda api: api.schedule_batch(f"{KIND}/{KIND}", run_id, labels=tags), ASK_SECONDS
+        )
         await parts.runs.link_flow(run_id, flow_run_id, recorded=False)
 
     return Prepared(hand_on)

@@ -22,6 +22,7 @@ from services_node.chat_api.asking import (
     voice_wish,
 )
 from services_node.chat_api.parts import Parts
+from services_node.chat_api.provenance import provenance
 from services_node.chat_api.schemas import ChatRequest
 from services_node.chat_api.telling import ActiveTurn
 from wire.context import current
@@ -213,6 +214,7 @@ def begin_turn(parts: Parts, wish: Wish, place: Place, *, streaming: bool, queue
         parent_id=context.parent_run_id,
         replaces=place.replaces,
         queued=queued,
+        **provenance("api" if queued else "chat"),
     )
     work = ChatWork(request, parts.assistance, lambda: parts.conductor.written(context.run_id))
     return parts.conductor.begin(work, run, streaming=streaming)

@@ -12,6 +12,7 @@ from flows.code import CodeRequest, CodeWork, GivenFile
 from services_node.chat_api.code_schemas import CodeJob, CodeRunRequest, OlderCodeRequest
 from services_node.chat_api.code_telling import ActiveCode, code_event, code_reply
 from services_node.chat_api.parts import Parts, parts_of
+from services_node.chat_api.provenance import provenance
 from services_node.chat_api.telling import RunStream, opened, told_at_once
 from stack.settings import Settings
 from wire.context import current
@@ -114,6 +115,7 @@ def begin_code(parts: Parts, request: CodeRequest, *, streaming: bool, queued: b
         messages=(),
         parent_id=context.parent_run_id,
         queued=queued,
+        **provenance("api"),
     )
     work = CodeWork(request, parts.code, lambda: parts.conductor.written(request.run_id))
     return parts.conductor.begin(work, run, streaming=streaming)

@@ -12,7 +12,8 @@ from typing import Any
 from db.conversations import Conversations
 from db.records import ConversationRecord, MessageRecord, RunFilter, ToolCallRecord
 from db.runs import Runs
-from services_node.chat_api.schemas import ConversationOut, MessageOut, RunOut, StepOut
+from services_node.chat_api.run_schemas import RunOut, StepOut
+from services_node.chat_api.schemas import ConversationOut, MessageOut
 
 FORMAT = "capibara6-conversation/1"
 PAGE = 50

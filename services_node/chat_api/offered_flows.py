@@ -17,21 +17,27 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from starlette.responses import JSONResponse
 
 from db.queued import NewQueued, Promise
-from db.runs import BATCH
+from db.runs import BATCH, CHAT_BATCH, DIGEST, RETENTION, ROUTING_EVALUATION, WARM_UP
+from flows import workflows
 from flows.errors import flow_not_begun
 from flows.speech import KIND
 from services_node.chat_api.batches import BatchRequest, prepare_batch
 from services_node.chat_api.beginning import asked_place, begin_at
 from services_node.chat_api.code import asked_code, begin_code
 from services_node.chat_api.code_schemas import CodeRunRequest
+from services_node.chat_api.hooks.addresses import checked_url
+from services_node.chat_api.item_batches import ItemBatchRequest, prepare_item_batch
+from services_node.chat_api.maintenance import REQUESTS, prepare_maintenance
 from services_node.chat_api.parts import Parts, parts_of
 from services_node.chat_api.prepared import Prepared
-from services_node.chat_api.schemas import ChatRequest, storable
+from services_node.chat_api.provenance import provenance
+from services_node.chat_api.schemas import ChatRequest, Text, storable
 from services_node.chat_api.speeches import SpeechFlowRequest, prepare_speech
+from services_node.chat_api.workflows import WorkflowFlowRequest, prepare_workflow
 from wire.context import current
 from wire.errors import ApiError, NotFound, ValidationFailed
 
@@ -72,6 +78,13 @@ async def prepare_code(parts: Parts, asked: CodeRunRequest) -> Prepared:
     return Prepared(begin)
 
 
+MAINTENANCE = {
+    DIGEST: "What was said and done in a day: conversations, runs, failures and their reasons, models.",
+    RETENTION: "Counts (or removes) what is past its time: runs, conversations, files, Prefect's flow runs.",
+    ROUTING_EVALUATION: "Routes recent questions anew and compares the choice with the model that answered.",
+    WARM_UP: "Loads models before anybody asks them.",
+}
+
 OFFERED: Mapping[str, OfferedFlow] = {
     flow.name: flow
     for flow in (
@@ -100,16 +113,33 @@ OFFERED: Mapping[str, OfferedFlow] = {
             SpeechFlowRequest,
             prepare_speech,
         ),
+        OfferedFlow(
+            workflows.KIND,
+            "A workflow of this stack's n8n, begun by the webhook at `path`. Its answer is the run's "
+            "`response`, and its file answer.json.",
+            WorkflowFlowRequest,
+            prepare_workflow,
+        ),
+        OfferedFlow(
+            CHAT_BATCH,
+            "Questions of a JSON Lines or CSV file, each asked by itself; the answers are a file of the run.",
+            ItemBatchRequest,
+            prepare_item_batch,
+        ),
+        *(OfferedFlow(name, words, REQUESTS[name], prepare_maintenance(name)) for name, words in MAINTENANCE.items()),
     )
 }
 
 
 class StartFlow(BaseModel):
-    """parameters: as the flow's `parameters_schema` says. `code-batch` takes them without this around them too."""
+    """parameters: as the flow's `parameters_schema` says. `code-batch` takes them without this around them too.
+    callback_url: is told when the run has ended, as a hook would be (`/api/hooks`).
+    """
 
     model_config = ConfigDict(extra="allow")
 
     parameters: dict[str, Any] | None = None
+    callback_url: Annotated[Text, AfterValidator(storable)] | None = None
 
 
 @router.get("")
@@ -139,12 +169,14 @@ async def start(
     given, prefix = _given(flow, asked)
     promise = None
     if idempotency_key is not None:
-        asked_for = json.dumps([name, given], sort_keys=True).encode()
-        digest = hashlib.sha256(asked_for).hexdigest()
+        digest = _digest(name, given, asked.callback_url)
         promise = Promise(_storable(idempotency_key), digest, parts.settings.idempotency_seconds)
         earlier = await parts.queued.promised(context.principal.name, promise)
         if earlier is not None:
             return await _told(parts, flow, earlier)
+    callback_url = asked.callback_url
+    if callback_url is not None:
+        callback_url = await checked_url(callback_url, "callback_url", parts.topology)
     with named(prefix):
         prepared = await flow.prepare(parts, _checked(flow.parameters, given, prefix))
     run = NewQueued(
@@ -155,7 +187,11 @@ async def start(
         parts.stack_id,
         parts.instance_id,
         context.parent_run_id,
+        callback_url=callback_url,
+        **provenance("api"),
     )
+    if callback_url is not None:
+        parts.delivering.expect()
     run_id = await parts.queued.queue(run, promise)
     if run_id == run.id:
         try:
@@ -168,11 +204,18 @@ async def start(
 
 
 async def _told(parts: Parts, flow: OfferedFlow, run_id: uuid.UUID) -> JSONResponse:
-    """`url` is how batches told their `location` first."""
+    """`url` is how batches told their `location` first; all three are the same."""
     run = await parts.runs.get(run_id, current().principal.name)
     where = f"/api/runs/{run_id}"
-    told = {"run_id": str(run_id), "status": run.status, "flow": flow.name, "location": where, "url": where}
+    told = {"run_id": str(run_id), "status": run.status, "flow": flow.name, "status_url": where}
+    told |= {"location": where, "url": where}
     return JSONResponse(told, 202, headers={"location": where})
+
+
+def _digest(name: str, given: Mapping[str, Any], callback_url: str | None) -> str:
+    """Of all that was asked. What keys promised before there were callbacks, they promise still."""
+    asked_for = [name, given] if callback_url is None else [name, given, callback_url]
+    return hashlib.sha256(json.dumps(asked_for, sort_keys=True).encode()).hexdigest()
 
 
 def _given(flow: OfferedFlow, asked: StartFlow) -> tuple[dict[str, Any], str]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 from fastapi import Request
 
+from db.batch_items import BatchItems
 from db.batches import Batches
 from db.conversations import Conversations
 from db.engine import Database
 from db.files import Files
+from db.hooks import Hooks
 from db.queued import QueuedRuns
 from db.runs import Runs
 from db.turns import Turns
@@ -23,9 +25,14 @@ from flows.runner import FlowRunner
 from flows.sandboxes import E2BSandboxes
 from flows.speech import Narrator
 from flows.tools.box import ServedTools
+from services_node.chat_api.hooks.delivering import Delivering
+from services_node.chat_api.hooks.events import Pages
 from services_node.chat_api.summaries import Summaries
+from stack.secrets import Secrets
 from stack.settings import Settings
+from stack.topology import Topology
 from wire.clients.models import ModelServerClient
+from wire.clients.n8n import WorkflowClient
 from wire.clients.speech import SpeechClient
 from wire.context import current
 
@@ -54,6 +61,13 @@ class Parts:
     files: FileStore
     batches: Batches
     queued: QueuedRuns
+    batch_items: BatchItems
+    secrets: Secrets
+    topology: Topology
+    hooks: Hooks
+    pages: Pages
+    delivering: Delivering
+    workflows: WorkflowClient
 
 
 def parts_of(request: Request) -> Parts:

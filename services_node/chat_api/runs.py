@@ -9,12 +9,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator
 
-from db.records import RunFilter, RunStatus
+from db.records import RunFilter, RunOrigin, RunStatus
 from db.runs import BATCHES
 from services_node.chat_api.batches import cancel_batch
+from services_node.chat_api.hooks.events import response_of
 from services_node.chat_api.paging import decode_cursor, page, within
 from services_node.chat_api.parts import Parts, owner, parts_of
-from services_node.chat_api.schemas import MAX_MESSAGES, Line, RunOut, RunPage, RunStory
+from services_node.chat_api.run_schemas import RunOut, RunPage, RunStory
+from services_node.chat_api.schemas import MAX_MESSAGES, Line
 from wire.errors import Conflict, NotFound
 
 router = APIRouter(prefix="/api/runs", tags=["runs"])
@@ -42,11 +44,12 @@ async def runs(
     parent_id: uuid.UUID | None = None,
     since: Moment | None = None,
     until: Moment | None = None,
+    origin: RunOrigin | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: str | None = None,
 ) -> RunPage:
     """Newest first. `model`: the one that answered. `since` (itself included) and `until` (not): when it was made."""
-    wanted = RunFilter(kind, status, model, conversation_id, parent_id, since, until)
+    wanted = RunFilter(kind, status, model, conversation_id, parent_id, since, until, origin)
     found = await parts_of(request).runs.page(owner(), limit=limit + 1, wanted=wanted, before=decode_cursor(cursor))
     shown, following = page(found, limit, lambda one: (one.created_at, one.id))
     return RunPage(runs=[RunOut.of(one) for one in shown], next_cursor=following)
@@ -79,12 +82,19 @@ async def cancel(run_id: uuid.UUID, request: Request) -> RunStory:
 async def _story(parts: Parts, run_id: uuid.UUID) -> RunStory:
     run = await parts.runs.get(run_id, owner())
     children = RunFilter(parent_id=run_id)
-    return RunStory.of_parts(
-        run,
-        await parts.runs.steps(run_id),
-        await parts.file_rows.of_run(run_id, owner()),
-        await parts.runs.page(owner(), limit=MOST_CHILDREN, wanted=children, oldest_first=True),
+    steps = await parts.runs.steps(run_id)
+    messages = (
         await parts.conversations.messages_of_run(run.conversation_id, owner(), run_id, limit=MAX_MESSAGES + 1)
         if run.conversation_id is not None
-        else [],
+        else []
+    )
+    return RunStory.of_parts(
+        run,
+        steps,
+        await parts.file_rows.of_run(run_id, owner()),
+        await parts.runs.page(owner(), limit=MOST_CHILDREN, wanted=children, oldest_first=True),
+        messages,
+        response=response_of(messages, steps),
+        links=parts.pages.links(run),
+        callback=await parts.hooks.callback(run_id),
     )

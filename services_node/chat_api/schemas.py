@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -14,11 +13,14 @@ from pydantic import (
     ConfigDict,
     Field,
     StrictBool,
-    computed_field,
     field_validator,
 )
 
-from db.records import ConversationRecord, FileRecord, MessageRecord, RunRecord, RunStatus, StepKind, StepRecord
+from db.records import (
+    ConversationRecord,
+    FileRecord,
+    MessageRecord,
+)
 from flows.code_told import file_url
 from services_node.chat_api.speak_schemas import Speak, true_or_an_object
 
@@ -222,86 +224,6 @@ class FoundMessages(BaseModel):
     results: list[FoundMessage]
 
 
-class Timings(BaseModel):
-    """Milliseconds since the request was read; queue and load as the model server says."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    queue_ms: float | None
-    load_ms: float | None
-    first_token_ms: float | None
-    total_ms: float | None
-
-
-class StepOut(BaseModel):
-    """parent_id: the step that it is part of. detail: what is worth knowing of it, by its kind."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: uuid.UUID
-    name: str
-    kind: StepKind
-    parent_id: uuid.UUID | None
-    status: RunStatus
-    detail: dict[str, Any] | None
-    started_at: datetime
-    ended_at: datetime | None
-    error_code: str | None
-    error_detail: str | None
-
-    @computed_field  # type: ignore[prop-decorator]
-    @property
-    def duration_ms(self) -> float | None:
-        """Null while it is under way."""
-        return None if self.ended_at is None else (self.ended_at - self.started_at).total_seconds() * 1000
-
-
-class RunError(BaseModel):
-    code: str
-    detail: str | None
-
-
-class RunOut(BaseModel):
-    """prefect_recorded: whether Prefect is known to show the run's final state. parent_id: the run that asked for it.
-
-    tool_calls, tool_errors: how many tools were used, and how many of those failed.
-    """
-
-    id: uuid.UUID
-    kind: str
-    status: RunStatus
-    parent_id: uuid.UUID | None
-    conversation_id: uuid.UUID | None
-    trace_id: str
-    prefect_flow_run_id: uuid.UUID | None
-    prefect_recorded: bool
-    requested_model: str | None
-    model: str | None
-    route: str | None
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    tool_calls: int
-    tool_errors: int
-    timings: Timings
-    error: RunError | None
-    created_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-
-    @classmethod
-    def fields_of(cls, run: RunRecord) -> dict[str, Any]:
-        return {
-            **{name: getattr(run, name) for name in cls.model_fields if hasattr(run, name)},
-            "prefect_recorded": run.flow_recorded_at is not None,
-            "timings": Timings.model_validate(run),
-            "error": RunError(code=run.error_code, detail=run.error_detail) if run.error_code else None,
-        }
-
-    @classmethod
-    def of(cls, run: RunRecord) -> RunOut:
-        return RunOut(**RunOut.fields_of(run))
-
-
 class FileOut(BaseModel):
     """url: where its bytes are, on this API."""
 
@@ -323,53 +245,4 @@ class FileOut(BaseModel):
 
 class FilePage(BaseModel):
     files: list[FileOut]
-    next_cursor: str | None
-
-
-class Progress(BaseModel):
-    """Parts that are done, of so many."""
-
-    done: int
-    of: int
-
-    @classmethod
-    def among(cls, steps: Sequence[StepRecord]) -> Progress | None:
-        """Of a run that goes part by part; None of any other."""
-        told = [step.detail for step in steps if step.detail is not None and "part" in step.detail]
-        return cls(done=told[-1]["part"], of=told[-1]["of"]) if told else None
-
-
-class RunStory(RunOut):
-    """A run, whole. progress: of a document that is spoken. files: what it made and kept. children: runs that it asked
-    for. messages: what it wrote in its conversation, while that is there: the question, and the answer with the tools
-    used.
-    """
-
-    progress: Progress | None
-    steps: list[StepOut]
-    files: list[FileOut]
-    children: list[RunOut]
-    messages: list[MessageOut]
-
-    @classmethod
-    def of_parts(
-        cls,
-        run: RunRecord,
-        steps: Sequence[StepRecord],
-        files: Sequence[FileRecord],
-        children: Sequence[RunRecord],
-        messages: Sequence[MessageRecord],
-    ) -> RunStory:
-        return cls(
-            **RunOut.fields_of(run),
-            progress=Progress.among(steps),
-            steps=[StepOut.model_validate(step) for step in steps],
-            files=[FileOut.of(file) for file in files],
-            children=[RunOut.of(child) for child in children],
-            messages=[MessageOut.of(message) for message in messages],
-        )
-
-
-class RunPage(BaseModel):
-    runs: list[RunOut]
     next_cursor: str | None

@@ -23,6 +23,7 @@ from flows.speech_asked import ASKED, Asked, written_asked
 from services_node.chat_api.batches import ASK_SECONDS
 from services_node.chat_api.parts import Parts
 from services_node.chat_api.prepared import Prepared
+from services_node.chat_api.provenance import labels, provenance
 from services_node.chat_api.schemas import Text, storable
 from services_node.chat_api.speak_schemas import Speak
 from wire.context import current
@@ -101,6 +102,7 @@ def _begin(parts: Parts, asked: SpeechFlowRequest, source: Source) -> None:
         messages=(),
         parent_id=context.parent_run_id,
         queued=True,
+        **provenance("api"),
     )
     work = SpeechWork(request, parts.narrator, lambda: parts.conductor.written(run_id))
     parts.conductor.begin(work, run, streaming=False)
@@ -109,14 +111,16 @@ def _begin(parts: Parts, asked: SpeechFlowRequest, source: Source) -> None:
 def _handed_on(parts: Parts, asked: SpeechFlowRequest, source: Source) -> Prepared:
     """Leaves it to the worker."""
     context = current()
-    owner, run_id = context.principal.name, context.run_id
+    owner, run_id, tags = context.principal.name, context.run_id, labels()
     data = written_asked(Asked(source.text, asked.wish(), source.name, asked.captions, source.conversation_id))
 
     async def begin() -> None:
         new = NewFile(owner, ASKED, "application/json", run_id, source.conversation_id)
         await parts.files.save(new, one_chunk(data), most_bytes=len(data))
         deployment = f"{SPEECH_BATCH}/{SPEECH_BATCH}"
-        flow_run_id = await parts.flows.ask(lambda api: api.schedule_batch(deployment, run_id), ASK_SECONDS)
+        flow_run_id = await parts.flows.ask(
+            lambda api: api.schedule_batch(deployment, run_id, labels=tags), ASK_SECONDS
+        )
         await parts.runs.link_flow(run_id, flow_run_id, recorded=False)
 
     return Prepared(begin, SPEECH_BATCH)

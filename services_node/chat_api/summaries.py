@@ -71,6 +71,7 @@ class Summaries:
                 requested_model=model,
                 messages=(),
                 parent_id=turn.id,
+                origin=turn.origin,
             )
             await parts.conductor.begin(work, run, streaming=False).ended()
         except ApiError as error:  # busy, away, or the conversation has gone: a later turn asks again

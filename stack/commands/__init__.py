@@ -24,7 +24,9 @@ def parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="install what is missing, start everything, wait until it is ready")
     up.add_argument("--node", choices=NODES, help="start this node's services only (default: all, on this machine)")
     up.add_argument("--detach", action="store_true", help="return when everything is ready, instead of staying")
-    up.add_argument("--without", default="", metavar="NAME,…", help="services to leave out")
+    up.add_argument(
+        "--without", metavar="NAME,…", help="services to leave out, from now on ('': none); n8n is the largest"
+    )
     up.add_argument("--gpu", action="store_true", help="make the models environment for an NVIDIA GPU")
     up.set_defaults(run=lifecycle.up)
 

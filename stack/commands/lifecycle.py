@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
-from stack.errors import ConfigurationError, NotReady, ServiceFailed
+from stack.errors import ConfigurationError, NotReady, ServiceFailed, StackError
 from stack.install.environments import install
 from stack.install.report import say
-from stack.interruption import interruptible, uninterruptible, wait_forever
+from stack.install.running import installers
+from stack.interruption import interruptible, result_of, uninterruptible, wait_forever
 from stack.paths import service_log
 from stack.secrets import ensure_secrets
 from stack.settings import Settings, read_settings
@@ -20,7 +22,7 @@ from stack.supervision.bringup import BringUp
 from stack.supervision.daemon import Supervisor, stop_everything
 from stack.supervision.state import forget_restarts, states
 from stack.supervision.variables import keep_variables, lifecycle_lock
-from stack.topology import Service, Topology, load_topology
+from stack.topology import Service, Topology, load_topology, services_named
 
 STOP_SECONDS = 60
 TINY_MODEL = (
@@ -32,32 +34,27 @@ TINY_MODEL = (
 def up(given: argparse.Namespace) -> int:
     settings = settings_for(given)
     topology = load_topology(settings)
-    left_out = {name for name in given.without.split(",") if name}
-    for name in left_out - {"n8n"}:
-        topology.service(name)
-    services = remaining(topology.local_services(), left_out)
-    for service in topology.local_services():
-        if service not in services and service.name not in left_out:
-            say(f"leaving out {service.name} too, which waits for what is left out")
+    services = topology.local_services()
+    if topology.without:
+        left_out = ", ".join(
+            s.name for s in topology.services() if s not in services and topology.node in (None, s.node)
+        )
+        say(f"left out: {left_out} (all come again with: up --without '')")
     if not services:
         say(f"node {topology.node} has no services in this version")
         return 0
+    first, later = by_turns(services)
     with interruptible():
-        install(settings, environments_of(services))
-        with lifecycle_lock(settings):
-            ensure_secrets(settings)
-            keep_variables(settings)
-            bringing = BringUp(settings, topology, services)
-            try:
-                bringing.run()
-            except NotReady:  # it may lack another node, which comes later: what runs goes on
-                raise
-            except BaseException:
-                say("stopping what was started …")
-                with uninterruptible():
-                    bringing.undo()
-                raise
-    _say_where(settings, topology, services)
+        started = Start(settings, topology)
+        started.begin(first, install_meanwhile=later)
+        if started.late is None:
+            _say_where(settings, topology, first)
+        started.go_on(later)
+        if started.late is not None:
+            raise started.late
+    if later:
+        print(f"  workflows   {topology.url('n8n')}   (sign in: docs/workflows.md)")
+        sys.stdout.flush()
     if given.detach:
         return 0
     say("Ctrl-C stops everything (`up --detach` leaves it running).")
@@ -69,6 +66,68 @@ def up(given: argparse.Namespace) -> int:
             with uninterruptible(), lifecycle_lock(settings):
                 stop_everything(settings, topology, STOP_SECONDS)
     return 0
+
+
+class Start:
+    """One `up`, in turns: what is started first can be used while the rest is still installed."""
+
+    def __init__(self, settings: Settings, topology: Topology) -> None:
+        self._settings, self._topology = settings, topology
+        self._turns: list[BringUp] = []
+        self._installing: Future[None] | None = None
+        self.late: NotReady | None = None  # what runs and is not ready yet: it may lack another node, which comes later
+
+    def begin(self, services: Sequence[Service], install_meanwhile: Sequence[Service]) -> None:
+        """Installs and starts these, while the others are installed in a thread."""
+        if services:
+            install(self._settings, environments_of(services))
+        if install_meanwhile:
+            pool = ThreadPoolExecutor(1)
+            self._installing = pool.submit(install, self._settings, environments_of(install_meanwhile))
+            pool.shutdown(wait=False)
+        if services:
+            self._start(services)
+
+    def go_on(self, services: Sequence[Service]) -> None:
+        """Starts those others, once they are installed. What began before goes on whatever becomes of them."""
+        if self._installing is not None:
+            try:
+                result_of(self._installing)
+            except KeyboardInterrupt:
+                installers.stop()
+                self._undo()
+                raise
+        if services:
+            self._start(services)
+
+    def _start(self, services: Sequence[Service]) -> None:
+        with lifecycle_lock(self._settings):
+            ensure_secrets(self._settings)
+            keep_variables(self._settings)
+            self._turns.append(BringUp(self._settings, self._topology, services))
+            try:
+                self._turns[-1].run()
+            except NotReady as error:
+                self.late = self.late or error
+            except StackError:
+                self._stop_installing()
+                self._turns[:] = self._turns[-1:]  # what began before is whole
+                self._undo()
+                raise
+            except BaseException:
+                self._stop_installing()
+                self._undo()
+                raise
+
+    def _stop_installing(self) -> None:
+        if self._installing is not None and not self._installing.done():
+            installers.stop()
+
+    def _undo(self) -> None:
+        say("stopping what was started …")
+        with uninterruptible():
+            for turn in reversed(self._turns):
+                turn.undo()
 
 
 def down(given: argparse.Namespace) -> int:
@@ -90,6 +149,7 @@ def restart(given: argparse.Namespace) -> int:
     for service in services:
         topology.check_placement(service.name)
     with interruptible(), lifecycle_lock(settings):
+        ensure_secrets(settings)  # a newer version may know of more
         keep_variables(settings)
         for service in reversed(services):
             Supervisor(settings, service.stop_seconds + 10).stop(service.name)
@@ -127,15 +187,10 @@ def logs(given: argparse.Namespace) -> int:
     return subprocess.run(["tail", "-n", str(given.lines), *follow, "--", *files], check=False).returncode
 
 
-def remaining(services: Sequence[Service], left_out: Set[str]) -> list[Service]:
-    """Services without those left out, and without those that would wait for one of them in vain."""
-    gone, kept = set(left_out), []
-    for service in services:  # the table names what others wait for before them
-        if service.name in gone or gone.intersection(service.after):
-            gone.add(service.name)
-        else:
-            kept.append(service)
-    return kept
+def by_turns(services: Sequence[Service]) -> tuple[list[Service], list[Service]]:
+    """What is started first, and what takes minutes more to install and is not waited for: n8n."""
+    later = [service for service in services if service.environment == "n8n"]
+    return [service for service in services if service not in later], later
 
 
 def environments_of(services: Sequence[Service]) -> list[str]:
@@ -149,6 +204,9 @@ def settings_for(given: argparse.Namespace) -> Settings:
     said = {}
     if given.node and given.node != settings.node:
         said["CAPIBARA6_NODE"] = given.node
+    without = getattr(given, "without", None)
+    if without is not None and services_named(without) != services_named(settings.without):
+        said["CAPIBARA6_WITHOUT"] = without
     if given.gpu and not settings.gpu:
         said["CAPIBARA6_GPU"] = "true"
     if said:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from stack.doctor import examine
 from stack.errors import ServiceFailed
 from stack.install.environments import environment_python, install, is_complete_environment
+from stack.paths import N8N_OWNER, n8n_api_key_path
 from stack.secrets import load_secrets, secrets_path
 from stack.settings import REPOSITORY, Settings, read_settings
-from stack.topology import PLANNED_URLS, Topology, is_loopback, load_topology
+from stack.topology import PLANNED_URLS, SERVICES, Topology, is_loopback, load_topology
 
 
 def env(given: argparse.Namespace) -> int:
@@ -25,13 +26,25 @@ def env(given: argparse.Namespace) -> int:
 
 def environment_lines(settings: Settings, topology: Topology) -> dict[str, str]:
     """What a shell, a test or another program needs to use this stack."""
-    values = {f"CAPIBARA6_{s.url_name}_URL": topology.url(s.name) for s in topology.services() if s.url_name}
+    values = {f"CAPIBARA6_{s.url_name}_URL": topology.url(s.name) for s in SERVICES if s.url_name}
     for name, (node, port) in PLANNED_URLS.items():
         values[f"CAPIBARA6_{name}_URL"] = f"http://{topology.address(node)}:{port + topology.port_offset}"
     values["CAPIBARA6_DATABASE_URL"] = _database_url(settings, topology)
     local = settings.profile == "local" and is_loopback(topology.bind_host("chat-api"))
     values["CAPIBARA6_API_KEY"] = "" if local else load_secrets(settings).operator_key.get_secret_value()
+    if secrets_path(settings).exists():
+        values |= _n8n_lines(settings)
     return values
+
+
+def _n8n_lines(settings: Settings) -> dict[str, str]:
+    """How a person signs in to n8n, and the key of its API once there is one."""
+    key = n8n_api_key_path(settings)
+    return {
+        "CAPIBARA6_N8N_EMAIL": N8N_OWNER,
+        "CAPIBARA6_N8N_PASSWORD": load_secrets(settings).n8n_owner_password.get_secret_value(),
+        "CAPIBARA6_N8N_API_KEY": key.read_text(encoding="ascii").strip() if key.exists() else "",
+    }
 
 
 def chat(given: argparse.Namespace) -> int:

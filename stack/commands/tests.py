@@ -16,9 +16,11 @@ from pathlib import Path
 from stack.errors import ConfigurationError, InstallError
 from stack.install.environments import environment_python, install, overlay_tests
 from stack.install.report import elapsed, say
+from stack.paths import n8n_tools_directory
 from stack.settings import REPOSITORY, Settings, read_settings
 
 TIERS = ("static", "unit", "integration", "e2e")
+NODES = "n8n/nodes"
 NOTHING_RAN = 5  # pytest: nothing of this part is in this run
 
 
@@ -38,7 +40,7 @@ class Part:
 KYUTAI = "services_node/tts_server/engines/kyutai"
 COQUI = "services_node/tts_server/engines/coqui"
 PARTS = (
-    Part("unit", "services", ("stack", "wire", "db", "flows", "services_node")),
+    Part("unit", "services", ("stack", "wire", "db", "flows", "services_node", "n8n")),
     Part("unit", "models", ("models_node", "bench"), apart=("models_node/sandbox",)),
     Part("unit", "sandbox", ("models_node/sandbox",)),
     Part("integration", "services", ("stack", "wire", "db", "flows", "services_node"), apart=(KYUTAI, COQUI)),
@@ -50,8 +52,20 @@ PARTS = (
 )
 
 # What a benchmark needs beside the product: peers to measure against, ears.
-BENCH_ENVIRONMENTS = {"proxy": ("bench",), "speech": ("bench-speech",)}
-BENCH_RUNS_IN = {"chat": "services", "sandbox": "sandbox", "speech": "services"}  # others in `models`
+BENCH_ENVIRONMENTS = {"proxy": ("bench",), "speech": ("bench-speech",), "workflows": ("n8n", "sandbox")}
+BENCH_RUNS_IN = {
+    "chat": "services",
+    "sandbox": "sandbox",
+    "speech": "services",
+    "workflows": "services",
+}  # others in `models`
+
+
+# Of bench/: what imports the services node's packages.
+OF_SERVICES = (
+    "chat", "_chat_stack", "_chat_rows", "_tool_calls", "speech", "_espeak", "workflows", "_n8n_stack", "_callbacks",
+    "_flow_starts", "_batch_items", "_beside",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +81,13 @@ class Typed:
 MYPY = (
     Typed(
         "services",
-        ("stack", "wire", "db", "flows", "services_node"),
-        ("bench.chat", "bench.speech", "bench._espeak"),
+        ("stack", "wire", "db", "flows", "services_node", "n8n"),
+        tuple(f"bench.{name}" for name in OF_SERVICES),
     ),
     Typed(
         "models",
         ("stack", "wire", "models_node", "bench"),
-        apart="^(models_node/sandbox/|bench/(sandbox|chat|_chat_stack|_chat_rows|_tool_calls|speech|_espeak)[.]py)",
+        apart=f"^(models_node/sandbox/|bench/(sandbox|{'|'.join(OF_SERVICES)})[.]py)",
     ),
     Typed("sandbox", ("models_node.sandbox",), ("bench.sandbox",)),
 )
@@ -87,7 +101,8 @@ def test(given: argparse.Namespace) -> int:
     if given.tier == "unit":
         tiers = ("unit",)
     environments = sorted({"models", "sandbox", "services"} | environments_of(tiers, given.paths))
-    install(settings, ["dev", *environments])
+    ours = nodes_are_meant(given.paths) and bool({"static", "unit"} & set(tiers))
+    install(settings, ["dev", *(["n8n-dev"] if ours else []), *environments])
     for name in environments:
         overlay_tests(settings, name)
     began = time.monotonic()
@@ -106,7 +121,7 @@ def environments_of(tiers: Sequence[str], paths: Sequence[str]) -> set[str]:
 
 
 def static(settings: Settings) -> int:
-    """ruff (lint and format), strict typing in each environment, the walls between rooms."""
+    """ruff (lint and format), strict typing in each environment, the walls between rooms; n8n's linter."""
     tools = settings.home / "envs" / "dev" / "bin"
     commands = [
         [str(tools / "ruff"), "check", "."],
@@ -120,6 +135,7 @@ def static(settings: Settings) -> int:
         cache = str(settings.home / "cache" / f"mypy-{typed.environment}")
         python = str(environment_python(settings, typed.environment))
         commands.append([str(tools / "mypy"), "--python-executable", python, "--cache-dir", cache, *chosen])
+    commands.append(_of_nodes(settings, "check"))
     for command in commands:
         say(f"static: {Path(command[0]).name} {' '.join(command[1:])}")
         status = subprocess.run(command, check=False, cwd=REPOSITORY, env=_environment(settings)).returncode
@@ -159,6 +175,8 @@ def _pytest(settings: Settings, tier: str, paths: Sequence[str], full: bool) -> 
         for part in PARTS
         if part.tier == tier and (chosen := _chosen(part, paths))
     ]
+    if tier == "unit" and nodes_are_meant(paths):
+        runs.append(_of_nodes(settings, "test"))
     if not runs:
         raise ConfigurationError(f"no {tier} test is at {' '.join(paths)}", f"see tests/{tier}/")
     if tier == "unit" and len(runs) > 1:
@@ -169,6 +187,16 @@ def _pytest(settings: Settings, tier: str, paths: Sequence[str], full: bool) -> 
         if status not in (0, NOTHING_RAN):
             return status
     return 0
+
+
+def nodes_are_meant(paths: Sequence[str]) -> bool:
+    """Whether our nodes for n8n, which are TypeScript and have tools of their own, are in this run."""
+    return not paths or any(path.startswith(NODES) for path in paths)
+
+
+def _of_nodes(settings: Settings, step: str) -> list[str]:
+    python = str(environment_python(settings, "n8n-dev"))
+    return [python, "-m", "n8n.development", step, str(n8n_tools_directory(settings))]
 
 
 def _command(settings: Settings, part: Part, chosen: Sequence[str], full: bool) -> list[str]:
@@ -201,7 +229,8 @@ def _side_by_side(runs: Sequence[list[str]], environment: dict[str, str]) -> int
 
 def _shown(command: Sequence[str]) -> str:
     environment = Path(command[0]).parent.parent.name
-    return f"{' '.join(word for word in command if word.startswith('tests/'))} (environment {environment})"
+    tested = [word for word in command if word.startswith("tests/")] or [NODES]
+    return f"{' '.join(tested)} (environment {environment})"
 
 
 def _chosen(part: Part, paths: Sequence[str]) -> list[str]:

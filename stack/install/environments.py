@@ -20,12 +20,15 @@ from stack.install.running import installers, log_of, logged
 from stack.interruption import result_of
 from stack.settings import REPOSITORY, Settings
 
-EnvironmentName = Literal["models", "sandbox", "services", "dev", "bench", "bench-speech", "tts-kyutai", "tts-coqui"]
+EnvironmentName = Literal[
+    "models", "sandbox", "services", "n8n", "dev", "n8n-dev", "bench", "bench-speech", "tts-kyutai", "tts-coqui"
+]
 
 TORCH = "torch==2.13.0"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 WITH_TORCH = ("models", "tts-kyutai", "tts-coqui")
 SPEECH_ENGINES = {"kyutai": "tts-kyutai", "coqui": "tts-coqui"}  # the optional ones, and the environment of each
+SAME_LOCK = {"n8n-dev": "n8n"}
 TESTS_ONLY = ("hypothesis", "sortedcontainers", "pytest", "pluggy", "iniconfig", "pytest-asyncio", "pytest-timeout")
 CLIENTS_ONLY = ("openai", "jiter", "sniffio")  # OpenAI's SDK, for the tests of the services node's door
 
@@ -43,7 +46,9 @@ ENVIRONMENTS: dict[str, Environment] = {
     "models": Environment("models", "torch, vLLM, sentence-transformers", 4 * 2**30),
     "sandbox": Environment("sandbox", "bubblewrap, IPython, pandas, matplotlib, Deno", 800 * 2**20),
     "services": Environment("services", "FastAPI, Prefect, SQLAlchemy, Postgres, speech", 1300 * 2**20),
+    "n8n": Environment("n8n", "Node; n8n itself comes after it", 2600 * 2**20),
     "dev": Environment("dev", "ruff, mypy, import-linter", 350 * 2**20),
+    "n8n-dev": Environment("n8n-dev", "Node; what our nodes for n8n are checked with comes after it", 1000 * 2**20),
     "bench": Environment("bench", "LiteLLM's proxy, to be measured against", 700 * 2**20),
     "bench-speech": Environment("bench-speech", "a speech recogniser, to listen with", 700 * 2**20),
     "tts-kyutai": Environment("tts-kyutai", "torch, Kyutai's Pocket TTS", 1000 * 2**20),
@@ -60,7 +65,7 @@ def environment_python(settings: Settings, name: str) -> Path:
 
 
 def lock_of(settings: Settings, name: str) -> Path:
-    variant = "models-gpu" if name == "models" and settings.gpu else name
+    variant = "models-gpu" if name == "models" and settings.gpu else SAME_LOCK.get(name, name)
     return REPOSITORY / "requirements" / f"{variant}.lock"
 
 

@@ -12,9 +12,11 @@ from stack.install.bootstrap import explain
 from stack.install.fingerprint import MARKER, fingerprint, is_complete, mark_complete
 from stack.install.report import long_step
 from stack.install.running import log_of, logged
-from stack.paths import speech_directory
+from stack.paths import n8n_directory, n8n_tools_directory, speech_directory
 from stack.settings import REPOSITORY, Settings
 
+N8N = REPOSITORY / "n8n"
+NODES = N8N / "nodes" / "n8n-nodes-capibara6"
 KOKORO = REPOSITORY / "services_node" / "tts_server" / "engines" / "kokoro"
 
 
@@ -33,6 +35,13 @@ class Prepared:
     files: tuple[str, ...] = ()
     of_packages: bool = True
     also: Callable[[Settings], str] = lambda _: ""
+
+
+def sources(folder: Path) -> list[Path]:
+    """What somebody wrote below a folder of Node packages: not what npm or a compiler put there."""
+    made = {"node_modules", "dist"}
+    found = (path for path in folder.rglob("*") if not made.intersection(path.relative_to(folder).parts))
+    return sorted(path for path in found if path.is_file())
 
 
 PREPARED = {
@@ -59,6 +68,30 @@ PREPARED = {
         failed="speech could not be put together",
         files=("front.onnx", "own.onnx", "fixed.onnx", "learn.onnx", "voices", "statistics"),
         of_packages=False,  # its code holds them against their checksums
+    ),
+    "n8n": Prepared(
+        what="n8n and 2100 packages of its own, from npm; it takes minutes",
+        log="n8n",
+        folder=n8n_directory,
+        command=lambda settings: ("-m", "n8n.installation", str(n8n_directory(settings))),
+        code=(
+            N8N / "installation.py",
+            *(N8N / "runtime" / name for name in ("package.json", "package-lock.json")),
+            *sources(N8N / "nodes"),
+        ),
+        failed="n8n could not be installed",
+        files=("runtime/node_modules/n8n/bin/n8n",),
+        of_packages=False,  # what of it is made again, it tells by its own marks
+    ),
+    "n8n-dev": Prepared(
+        what="n8n's own tools for packages of nodes, from npm",
+        log="n8n-dev",
+        folder=n8n_tools_directory,
+        command=lambda settings: ("-m", "n8n.development", "install", str(n8n_tools_directory(settings))),
+        code=tuple(NODES / name for name in ("package.json", "package-lock.json")),
+        failed="what our nodes for n8n are checked with could not be installed",
+        files=("node_modules/@n8n/node-cli/package.json",),
+        of_packages=False,
     ),
 }
 

@@ -23,6 +23,7 @@ from stack.topology import Service, Topology
 
 POLL_SECONDS = 0.2
 PREPARE_SECONDS = 120
+SETTLE_SECONDS = 180
 RESTARTS_TOLERATED = 2
 
 
@@ -115,6 +116,8 @@ class BringUp:
         found = self._until_ready(service, began)
         if found is None:
             return
+        if found.ready and service.settle:
+            self._settle(service, service.settle)
         self._ready[service.name].set()
         if found.ready:
             say(f"  ✓ {service.name} ready on port {self._topology.port(service.name)} ({elapsed(began)})")
@@ -151,13 +154,25 @@ class BringUp:
             self._aborted.wait(POLL_SECONDS)
         return None
 
+    def _settle(self, service: Service, command: tuple[str, ...]) -> None:
+        """What a service needs once it answers. Each line that the command writes is told."""
+        done = self._run(service.environment, command, SETTLE_SECONDS)
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        if done.returncode != 0:
+            words = lines[-1] if lines else "it failed without a word"
+            raise NotReady(f"{service.name} runs, but not all is in it yet: {words}", "run ./capibara6 up again")
+        for line in lines:
+            say(f"  · {service.name}: {line}")
+
+    def _run(self, environment: str, command: tuple[str, ...], seconds: float) -> subprocess.CompletedProcess[str]:
+        python = environment_python(self._settings, environment)
+        return run_bounded([str(python), *command], stack_environment(self._settings, "prepare"), seconds)
+
     def _prepare(self, service: Service, command: tuple[str, ...]) -> None:
         with self._prepared[command]:
             if command in self._prepare_done or self._aborted.is_set():
                 return
-            python = environment_python(self._settings, service.environment)
-            environment = stack_environment(self._settings, "prepare")
-            done = run_bounded([str(python), *command], environment, PREPARE_SECONDS)
+            done = self._run(service.prepare_in or service.environment, command, PREPARE_SECONDS)
             if done.returncode != 0:
                 words = (done.stdout.strip().splitlines() or ["it failed without a word"])[-1]
                 raise ServiceFailed(f"{' '.join(command)} failed: {words}", f"./capibara6 logs {service.after[0]}")

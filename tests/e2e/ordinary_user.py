@@ -38,7 +38,7 @@ def installing() -> Iterator[OrdinaryUser]:
     variables = {"HOME": str(home), "USER": USER, "LOGNAME": USER, "PATH": "/usr/local/bin:/usr/bin:/bin"}
     stack = Stack(root, 22_000, prefix, variables)
     with tempfile.NamedTemporaryFile("w", prefix="capibara6-e2e-") as told:
-        up = stack.popen("up", "--detach", stdin=subprocess.DEVNULL, stdout=told, stderr=told)
+        up = stack.popen("up", "--detach", "--without", "n8n", stdin=subprocess.DEVNULL, stdout=told, stderr=told)
         try:
             yield OrdinaryUser(stack, up, Path(told.name))
         finally:

@@ -20,7 +20,7 @@ import psutil
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVICES = (
     "postgres", "prefect-server", "model-server", "sandbox-gateway", "chat-api", "mcp-server", "smart-mcp",
-    "tts-server", "flow-worker",
+    "tts-server", "flow-worker", "n8n", "n8n-runner",
 )  # fmt: skip
 INSTALL_SECONDS = 900
 MODEL_SECONDS = 300  # a cold load on two busy cores, with room
@@ -105,11 +105,13 @@ class Stack:
         """Whether every service says that it is ready. Cheaper than `status`, which is a program to be started."""
         asked = {"chat-api": "/health/ready", "model-server": "/health/ready", "prefect-server": "/api/health"}
         asked |= {"mcp-server": "/health/ready", "smart-mcp": "/health/ready", "tts-server": "/health/ready"}
+        asked |= {"n8n": "/healthz/readiness"}
         asked |= {"sandbox-gateway": "/health/ready"} if os.getuid() == 0 and not self.prefix else {}
         try:
             replies = [httpx.get(self.url(name) + path, timeout=5) for name, path in asked.items()]
-            with socket.create_connection(("127.0.0.1", 4201 + self.port_offset), timeout=5):
-                pass  # the flow worker
+            for port in (4201, 5681):  # the flow worker; what runs n8n's code
+                with socket.create_connection(("127.0.0.1", port + self.port_offset), timeout=5):
+                    pass
         except (httpx.TransportError, OSError):
             return False
         return all(reply.status_code == 200 for reply in replies)
@@ -124,6 +126,7 @@ class Stack:
             "model-server": 8082,
             "prefect-server": 4200,
             "postgres": 5433,
+            "n8n": 5678,
         }
         return f"http://127.0.0.1:{ports[name] + self.port_offset}"
 

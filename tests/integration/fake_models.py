@@ -4,7 +4,7 @@ In the last message: `tokens=N`, `every=SECONDS` (between tokens), `wait=SECONDS
 `first=SECONDS` (before the first token), `die=N` (the connection breaks after N tokens), `error=N` (an error event
 after N tokens), `status=CODE`, `die_once=WORD` (the first call with this word breaks before its first token),
 `says=(TEXT)` (instead of so many tokens), `finish=REASON`, `gate=WORD` (after its tokens it waits for
-`POST /watch/gate/WORD`).
+`POST /watch/gate/WORD`), `full_once=WORD` (the first call with this word is told to come back in a second).
 
 Where the request has tools, it makes calls after its tokens: `call=NAME{"its": "arguments"}` (again and again), or
 `calls=[{"name": …, "arguments": …}, …]`, whose arguments are sent as they are where they are a string. `always=[…]` in
@@ -86,6 +86,10 @@ async def completions(request: Request) -> Response:
         detail = {"message": "model 'nobody' does not exist", "type": "invalid_request_error",
                   "param": "model", "code": "model_not_found"}  # fmt: skip
         return JSONResponse({"error": detail}, 404)
+    full = re.search(r"full_once=(\w+)", text)
+    if full and full[1] not in died:
+        died.add(full[1])
+        return JSONResponse({"error": {"message": "full", "code": "queue_full"}}, 429, {"retry-after": "1"})
     status = int(asked(text, "status", 200))
     if status != 200:
         detail = {"message": "the queue is full", "type": "rate_limit_error", "param": None, "code": "queue_full"}
@@ -167,6 +171,13 @@ async def tokenize(request: Request) -> JSONResponse:
     return JSONResponse({"counts": [-(-len(text) // 4) for text in body["prompt"]], "max_model_len": 4096})
 
 
+async def load(request: Request) -> JSONResponse:
+    model = request.path_params["model"]
+    if model == "nobody":
+        return JSONResponse({"error": {"message": "model 'nobody' does not exist", "code": "model_not_found"}}, 404)
+    return JSONResponse({"model": model, "status": "loaded", "load_seconds": 0.25})
+
+
 async def ready(_: Request) -> Response:
     return JSONResponse({"status": "ready"})
 
@@ -192,6 +203,7 @@ app = Starlette(
         Route("/v1/route", route, methods=["POST"]),
         Route("/tokenize", tokenize, methods=["POST"]),
         Route("/v1/models", models),
+        Route("/models/{model}/load", load, methods=["POST"]),
         Route("/health/ready", ready),
         Route("/watch", watch),
         Route("/watch/state", watch_state),

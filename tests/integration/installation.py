@@ -29,6 +29,8 @@ PORTS = {
     "mcp-server": 5003,
     "smart-mcp": 5010,
     "flow-worker": 4201,
+    "n8n": 5678,
+    "receiver": 5699,  # of the tests: who is told of ended runs
 }
 COMMANDS = {
     "postgres": ["-m", "db.embedded"],

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import quote
 
 import httpx
 
@@ -126,6 +127,18 @@ class ModelServerClient(ServiceClient):
             raise error_from_body(self.name, reply.status_code, reply.content, reply.headers)
         told: dict[str, Any] = reply.json()
         return told
+
+    async def load(self, model: str, *, seconds: float) -> float:
+        """Loads a model, for operators and services. Returns the seconds it took. Raises ApiError."""
+        try:
+            reply = await self._http.post(
+                f"/models/{quote(model, safe='')}/load", headers=outgoing_headers(), timeout=seconds
+            )
+        except httpx.HTTPError as error:
+            raise self.unreachable(error) from error
+        if reply.status_code >= 400:
+            raise error_from_body(self.name, reply.status_code, reply.content, reply.headers)
+        return float(self.json_of(reply).get("load_seconds") or 0.0)
 
     async def models(self) -> list[dict[str, Any]]:
         """The entries of `/v1/models`."""

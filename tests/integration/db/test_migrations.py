@@ -118,6 +118,34 @@ async def test_rows_of_the_first_version_are_kept_searchable_and_get_what_is_new
     await connection.close()
 
 
+async def test_runs_of_before_come_from_a_chat_or_from_the_api(url: URL) -> None:
+    """A run that a chat asked for has the chat's origin, however deep it is."""
+    await migrated(url, "0001")
+    connection = await connect(url)
+    await written(connection)
+    await migrated(url, "0002")
+    child, deeper, other, later = (uuid.uuid4() for _ in range(4))
+    for run, kind, parent in ((child, "code", RUN), (deeper, "code", child), (other, "code", None)):
+        await connection.execute(
+            "INSERT INTO runs (id, owner, kind, status, parent_id, trace_id, stack_id, instance_id) "
+            "VALUES ($1, 'ana', $2, 'completed', $3, 't', 's', $1)",
+            run,
+            kind,
+            parent,
+        )
+    await migrated(url, "head")
+    found = {row["id"]: row["origin"] for row in await connection.fetch("SELECT id, origin FROM runs")}
+    assert found == {RUN: "chat", child: "chat", deeper: "chat", other: "api"}
+    await connection.execute(
+        "INSERT INTO runs (id, owner, kind, status, trace_id, stack_id, instance_id) "
+        "VALUES ($1, 'ana', 'code', 'completed', 't', 's', $1)",
+        later,
+    )
+    assert await connection.fetchval("SELECT origin FROM runs WHERE id = $1", later) == "api"
+    assert await connection.fetchval("SELECT count(*) FROM outbox") == 0
+    await connection.close()
+
+
 async def test_a_migration_can_be_taken_back_and_made_again_without_losing_rows(url: URL) -> None:
     await migrated(url, "head")
     connection = await connect(url)

@@ -198,15 +198,18 @@ async def test_a_queued_run_begins_once_with_its_conversation(database: Database
         await Conversations(database).get(late.conversation_id, "ana")
 
 
-async def test_a_batch_taken_by_its_worker_names_its_flow_run_and_trace_and_is_taken_once(database: Database) -> None:
+async def test_a_batch_taken_by_its_worker_names_its_flow_run_and_trace_and_is_gone_on_with(database: Database) -> None:
     batches, run, flow_run_id = Batches(database), queued("code-batch"), uuid7()
     await QueuedRuns(database).queue(run, None)
     begun = await batches.begin(run.id, flow_run_id)
     assert begun is not None and (begun.trace_id, begun.flow_run_id) == ("a" * 32, flow_run_id)
-    assert await batches.begin(run.id, flow_run_id) is None
+    assert not begun.resumed
+    again = await batches.begin(run.id, flow_run_id)
+    assert again == replace(begun, resumed=True), "an earlier worker was at it"
     assert await batches.is_open(run.id)
     await batches.close(run.id, "cancelled")
     assert not await batches.is_open(run.id)
+    assert await batches.begin(run.id, flow_run_id) is None
 
 
 async def test_an_owners_bytes_are_counted_and_files_with_a_row_are_known(database: Database) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import uuid
 from collections.abc import Iterator
@@ -22,15 +23,19 @@ def api(stack: Installation) -> Iterator[httpx.Client]:
 
 @pytest.fixture(scope="module", autouse=True)
 def worker(stack: Installation) -> Iterator[None]:
+    start_worker(stack)
+    yield
+    stack.stop("flow-worker")
+
+
+def start_worker(stack: Installation) -> None:
     stack.start("flow-worker")
 
     def listens() -> bool:
         with socket.create_connection(("127.0.0.1", stack.port("flow-worker")), 1):
             return True
 
-    eventually(listens, 90, "the worker's deployment is there")
-    yield
-    stack.stop("flow-worker")
+    eventually(listens, 90, "the worker's deployments are there")
 
 
 def ask(api: httpx.Client, *codes: str, key: str | None = None) -> httpx.Response:
@@ -138,6 +143,20 @@ def test_a_batch_whose_sandbox_cannot_be_had_fails(api: httpx.Client, stack: Ins
     finally:
         httpx.post(f"{sandboxes}/watch/fail", json={"status": None})
     assert run["status"] == "failed" and run["steps"][0]["error_code"] == "sandboxes_busy"
+
+
+@pytest.mark.full
+def test_a_batch_whose_worker_is_killed_goes_on_with_the_job_that_had_not_ended(
+    api: httpx.Client, stack: Installation
+) -> None:
+    run_id = ask(api, "(home/'a.txt').write_text('a')", "wait(4)").json()["run_id"]
+    eventually(lambda: len(story(api, run_id)["steps"]) == 1, 60, "the first job was run")
+    stack.stop("flow-worker", signal.SIGKILL)
+    assert story(api, run_id)["status"] == "running"
+    start_worker(stack)
+    run = ended(api, run_id)
+    assert run["status"] == "completed" and [step["name"] for step in run["steps"]] == ["job-1", "job-2"]
+    assert sorted(file["name"] for file in run["files"]) == ["batch.json", "job-1.json", "job-1/a.txt", "job-2.json"]
 
 
 def test_a_second_worker_does_not_end_the_batches_of_the_first(api: httpx.Client, stack: Installation) -> None:

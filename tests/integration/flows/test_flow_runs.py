@@ -66,7 +66,7 @@ def test_a_turn_is_a_completed_flow_run_that_carries_its_ids(api: httpx.Client, 
     run = recorded(api, reply["run_id"])
     flow_run = flow_run_of(prefect, run)
     assert flow_run["state"]["type"] == "COMPLETED" and flow_run["name"] == f"chat-{run['id']}"
-    assert {"capibara6", f"run:{run['id']}"} <= set(flow_run["tags"])
+    assert {"capibara6", f"run:{run['id']}", "origin:chat"} <= set(flow_run["tags"])
     assert any(tag.startswith("stack:") for tag in flow_run["tags"])
     assert flow_run["parameters"] == {"run_id": run["id"], "conversation_id": run["conversation_id"]}
 
@@ -191,6 +191,6 @@ def test_a_chat_is_answered_while_prefect_is_down_and_recorded_when_it_is_back(
     for reply in replies:
         run = recorded(api, reply.json()["run_id"], 60)
         flow_run = flow_run_of(prefect, run)
-        assert flow_run["state"]["type"] == "COMPLETED"
+        assert flow_run["state"]["type"] == "COMPLETED" and "origin:chat" in flow_run["tags"]
     assert flow_run_of(prefect, recorded(api, cancelled, 60))["state"]["type"] == "CANCELLED"
     assert "Recorded afterwards" in flow_run_of(prefect, run_of(api, replies[-1].json()["run_id"]))["state"]["message"]

@@ -46,9 +46,9 @@ def open_streams(stack: Installation) -> int:
 
 def test_flows_are_listed_with_what_they_are_told(api: httpx.Client) -> None:
     listed = {one["name"]: one for one in api.get("/api/flows").json()["flows"]}
-    assert set(listed) == {"chat", "code", "code-batch", "speech"} and all(
-        one["description"] for one in listed.values()
-    )
+    work = {"chat", "code", "code-batch", "speech", "workflow", "chat-batch"}
+    assert set(listed) == work | {"digest", "retention", "routing-evaluation", "warm-up"}
+    assert all(one["description"] for one in listed.values())
     for name, field in (("chat", "message"), ("code", "code"), ("code-batch", "jobs")):
         schema = listed[name]["parameters_schema"]
         assert schema["type"] == "object" and field in schema["properties"] and "stream" not in schema["properties"]
@@ -65,6 +65,7 @@ def test_a_chat_goes_on_by_itself_and_its_answer_is_in_its_conversation(api: htt
     where = f"/api/runs/{run_id}"
     assert reply.headers["location"] == where and reply.json() == {
         "run_id": run_id, "status": reply.json()["status"], "flow": "chat", "location": where, "url": where,
+        "status_url": where,
     }  # fmt: skip
     assert reply.json()["status"] in {"queued", "running"}
     run = ended(api, run_id)
@@ -173,6 +174,15 @@ def test_a_flow_whose_conversation_goes_meanwhile_does_not_stay_queued(api: http
         ("code-batch", {"parameters": {"jobs": []}}, 422, "parameters.jobs"),
         ("code-batch", {"jobs": [{"code": 5}]}, 422, "jobs.0.code"),
         ("code-batch", {}, 422, "parameters"),
+        ("chat-batch", {"parameters": {}}, 422, "parameters.file_id"),
+        ("chat-batch", {"parameters": {"items": []}}, 422, "parameters.items"),
+        ("chat-batch", {"parameters": {"items": [{"message": "hola"}, {}]}}, 422, "parameters.items.1"),
+        ("chat-batch", {"parameters": {"items": [{"message": 5}]}}, 422, "parameters.items.0.message"),
+        ("chat-batch", {"parameters": {"file_id": str(uuid.uuid4())}}, 404, "parameters.file_id"),
+        ("digest", {"parameters": {"day": "yesterday"}}, 422, "parameters.day"),
+        ("retention", {"parameters": {"dry_run": "no"}}, 422, "parameters.dry_run"),
+        ("routing-evaluation", {"parameters": {"messages": 0}}, 422, "parameters.messages"),
+        ("warm-up", {"parameters": {}}, 422, "parameters.models"),
     ],
 )  # fmt: skip
 def test_bad_parameters_name_the_field_and_begin_nothing(

@@ -19,10 +19,10 @@ from services_node.mcp_server import parts
 from services_node.mcp_server.app import SERVICE, application
 from services_node.mcp_server.catalogue import product_registry
 from services_node.mcp_server.registry import Call, Registry, TextContent, ToolReply
-from services_node.mcp_server.tools.fetching.addresses import Address, refused
 from services_node.mcp_server.tools.fetching.fetch import Fetcher
 from stack.secrets import Secrets
 from stack.settings import Settings
+from wire.addresses import Address, refused
 from wire.serve import abort_connection, serve
 
 registry = Registry()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from db.batches import Begun
+from db.records import StepRecord
 from flows import batch_runs, code_batch
 from flows.batch_jobs import Job, read_jobs, written_jobs
 from flows.code_events import CodeAccount
@@ -30,11 +33,21 @@ class Batch:
     def __init__(self, does: Callable[[int], None], jobs: int) -> None:
         self.does, self.count = does, jobs
         self.wanted = True
+        self.noted: list[tuple[str, int]] = []
         self.finished: tuple[Account, ApiError | None] | None = None
         self.rows = SimpleNamespace(begin=self.begin)
+        self.chat_url = "http://chat"
+        self.begun = BEGUN
+        self.earlier: list[StepRecord] = []
 
     async def begin(self, run_id: uuid.UUID, flow_run_id: uuid.UUID | None) -> Begun:
-        return BEGUN
+        return self.begun
+
+    async def done(self, begun: Begun) -> list[StepRecord]:
+        return self.earlier
+
+    async def note(self, begun: Begun, step: StepRecord, position: int) -> None:
+        self.noted.append((step.name, position))
 
     async def jobs(self, begun: Begun) -> list[Job]:
         return [Job("1", "python", 1.0, ())] * self.count
@@ -55,7 +68,12 @@ class Batch:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Batch], Any]:
+    async def nothing(*_: Any) -> None: ...
+
     monkeypatch.setattr(code_batch, "task", lambda **_: lambda function: function)
+    for name in ("name_run", "show_failure", "show_table"):
+        monkeypatch.setattr(code_batch, name, nothing)
+    monkeypatch.setattr(batch_runs, "end_with_parent", lambda: None)
     monkeypatch.setattr(batch_runs, "load_secrets", lambda _: None)
 
     async def run(batch: Batch) -> Any:
@@ -77,6 +95,23 @@ async def test_an_error_of_ours_in_one_job_does_not_drop_the_jobs_after_it(run: 
     assert [(step.status, step.error_code) for step in account.steps] == [("failed", "job_failed"), ("completed", None)]
     assert "does not decode" in str(account.steps[0].error_detail)
     assert error is not None and error.code == "batch_failed"
+
+
+async def test_a_job_that_an_earlier_process_had_run_is_not_run_again(run: Any) -> None:
+    done: list[int] = []
+    batch = Batch(done.append, 3)
+    began = datetime.now(UTC) - timedelta(minutes=5)
+    batch.begun = replace(BEGUN, resumed=True, started_at=began)
+    batch.earlier = [
+        StepRecord(uuid7(), "job-1", "completed", began, began),
+        StepRecord(uuid7(), "job-2", "failed", began, began, "sandboxes_busy", "none"),
+    ]
+    state = await run(batch)
+    assert done == [3] and batch.noted == [("job-3", 3)] and state.is_failed()
+    assert batch.finished is not None
+    account, _ = batch.finished
+    assert [step.name for step in account.steps] == ["job-1", "job-2", "job-3"]
+    assert account.started_at == began and account.elapsed_ms() >= 300_000
 
 
 async def test_a_batch_whose_row_was_closed_does_not_go_on_with_its_next_job(run: Any) -> None:

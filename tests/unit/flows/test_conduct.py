@@ -260,3 +260,24 @@ async def test_a_cancellation_that_a_library_lost_is_repeated(monkeypatch: pytes
     active.cancel("cancelled_by_client")
     async with asyncio.timeout(5):
         assert (await active.ended()).status == "cancelled"
+
+
+async def test_a_run_that_another_asked_for_comes_from_where_that_does() -> None:
+    conductor, parent, flows = begin(Model([None]), Rows(), delay=0.0)
+    known = replace(parent.run, origin="n8n", n8n_execution_id="42")
+    parent.run = known
+    for owner, told in (("ana", ("n8n", "42")), ("eva", ("api", None))):
+        run = replace(known, id=uuid7(), owner=owner, parent_id=known.id, origin="api", n8n_execution_id=None)
+        begun = conductor.begin(work_of(run), run, streaming=False)
+        assert (begun.run.origin, begun.run.n8n_execution_id) == told
+        begun.cancel("client_disconnected")
+        await begun.ended()
+    assert flows.links[-2].labels == ("origin:n8n", "n8n:42") and flows.links[-1].labels == ("origin:api",)
+    parent.cancel("client_disconnected")
+    await parent.ended()
+
+
+def work_of(run: NewRun) -> ChatWork:
+    context = RequestContext(run.id, TraceContext.new(), LOCAL)
+    request = TurnRequest(context, uuid7(), None, (ChatMessage("user", "hola"),), {}, 30)
+    return ChatWork(request, Assistance(Model([None]), Tools(), Prompts(), LIMITS), at_once)

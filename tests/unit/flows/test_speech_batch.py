@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from db.batches import Begun
-from flows import batch_runs, speech_batch
+from flows import batch_runs, shown, speech_batch
+from flows.batch_runs import RunClosed
 from flows.errors import speech_failed
 from flows.speech import Narrator, SpeechAccount
 from flows.speech_asked import Asked
-from flows.speech_batch import RunClosed
 from flows.voice import VoiceWish
 from tests.unit.flows.test_speech import LIMITS, TEXT
 from tests.unit.flows.voice_fakes import Kept, Voice
@@ -31,6 +31,7 @@ class Batch:
         self.voice, self.kept = Voice(), Kept()
         self.narrator, self.limits = Narrator(self.voice, self.kept, LIMITS), LIMITS
         self.rows = SimpleNamespace(begin=self.begin)
+        self.chat_url = "http://chat"
         self.noted: list[str] = []
         self.finished: tuple[SpeechAccount, ApiError | None] | None = None
 
@@ -56,13 +57,14 @@ class Batch:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Batch], Any]:
-    async def nothing(*_: Any) -> uuid.UUID:
-        return uuid7()
+    async def nothing(*_: Any) -> None: ...
 
     monkeypatch.setattr(speech_batch, "task", lambda **_: lambda function: function)
     monkeypatch.setattr(batch_runs, "load_secrets", lambda _: None)
-    monkeypatch.setattr(speech_batch, "acreate_progress_artifact", nothing)
-    monkeypatch.setattr(speech_batch, "aupdate_progress_artifact", nothing)
+    monkeypatch.setattr(speech_batch, "name_run", nothing)
+    monkeypatch.setattr(speech_batch, "show_failure", nothing)
+    monkeypatch.setattr(shown, "told", nothing)
+    monkeypatch.setattr(batch_runs, "end_with_parent", lambda: None)
 
     async def run(batch: Batch) -> Any:
         monkeypatch.setattr(speech_batch, "SpeechBatch", lambda *_: batch)

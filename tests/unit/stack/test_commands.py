@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from stack.commands import installing, main
-from stack.commands.lifecycle import remaining
+from stack.commands import installing, main, parser
+from stack.commands.lifecycle import settings_for
 from stack.commands.product import environment_lines
 from stack.commands.tests import TIERS, _side_by_side, environments_of
+from stack.errors import ConfigurationError
 from stack.settings import Settings
 from stack.topology import load_topology
 
@@ -55,10 +56,10 @@ def test_install_takes_what_up_would_and_the_engines_asked_for(
     installed: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["install"]) == 0
-    assert installed == ["models", "sandbox", "services"]
+    assert installed == ["models", "n8n", "sandbox", "services"]
     installed.clear()
     assert main(["install", "--tts", "coqui, kyutai,coqui"]) == 0
-    assert installed == ["models", "sandbox", "services", "tts-coqui", "tts-kyutai"]
+    assert installed == ["models", "n8n", "sandbox", "services", "tts-coqui", "tts-kyutai"]
     assert str(tmp_path / "tts" / "kyutai") in capsys.readouterr().err
 
 
@@ -88,12 +89,28 @@ def test_wrong_commands_say_what_to_do(
 
 
 def test_a_service_that_would_wait_for_one_left_out_is_left_out_too(tmp_path: Path) -> None:
-    services = load_topology(Settings(home=tmp_path)).local_services()
-    names = {service.name for service in services}
-    assert names - {one.name for one in remaining(services, {"prefect-server"})} == {"prefect-server", "flow-worker"}
-    left = {one.name for one in remaining(services, {"postgres"})}
-    assert left == {"model-server", "sandbox-gateway", "mcp-server", "smart-mcp", "tts-server"}
-    assert remaining(services, set()) == list(services)
+    def without(names: str) -> set[str]:
+        return {service.name for service in load_topology(Settings(home=tmp_path, without=names)).local_services()}
+
+    assert without("") - without("prefect-server") == {"prefect-server", "flow-worker"}
+    assert without("") - without("n8n, tts-server") == {"n8n", "n8n-runner", "tts-server"}
+    assert without("postgres") == {"model-server", "sandbox-gateway", "mcp-server", "smart-mcp", "tts-server"}
+
+
+def test_what_is_left_out_is_remembered_until_it_is_said_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CAPIBARA6_WITHOUT", "")
+
+    def said(*words: str) -> str:
+        return settings_for(parser().parse_args(["up", *words])).without
+
+    assert said("--without", "n8n") == "n8n"
+    assert said() == "n8n"
+    with pytest.raises(ConfigurationError, match="no service is called 'moon'"):
+        said("--without", "moon")
+    assert said() == "n8n"
+    assert said("--without", "") == ""
 
 
 def test_production_with_loopback_is_refused_before_anything_starts(

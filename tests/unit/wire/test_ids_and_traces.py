@@ -3,7 +3,7 @@ import uuid
 
 import pytest
 
-from wire.context import RequestContext, child_run_headers, on_behalf_headers, outgoing_headers
+from wire.context import N8nExecution, RequestContext, child_run_headers, on_behalf_headers, outgoing_headers
 from wire.ids import parse_run_id, uuid7
 from wire.principals import ANONYMOUS, LOCAL, Principal
 from wire.trace import TraceContext
@@ -78,3 +78,20 @@ def test_a_run_begun_by_a_run_has_an_id_of_its_own_and_names_its_parent() -> Non
 def test_a_trace_said_in_a_message_wins_only_when_it_is_another() -> None:
     own, other = TraceContext.new(), TraceContext.new()
     assert own.unless(None) == own and own.unless(own.child()) == own and own.unless(other) == other
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, None),
+        ({"x-capibara6-n8n-execution": "42", "x-capibara6-n8n-workflow": "aB_-9"}, N8nExecution("42", "aB_-9")),
+        ({"x-capibara6-n8n-execution": "42"}, N8nExecution("42")),
+        ({"x-capibara6-n8n-execution": "42", "x-capibara6-n8n-workflow": "a b"}, N8nExecution("42")),
+        ({"x-capibara6-n8n-workflow": "aB"}, None),
+        ({"x-capibara6-n8n-execution": "4" * 65}, None),
+        ({"x-capibara6-n8n-execution": "../4"}, None),
+        ({"x-capibara6-n8n-execution": ""}, None),
+    ],
+)
+def test_what_is_no_id_of_n8ns_is_ignored(headers: dict[str, str], told: N8nExecution | None) -> None:
+    assert N8nExecution.told(headers) == told

@@ -67,6 +67,23 @@ def test_a_run_is_drawn_as_a_tree_with_bars() -> None:
     assert all(len(line) <= 80 for line in lines)
 
 
+def test_where_a_run_came_from_and_where_else_it_is_told_stands_above_its_tree() -> None:
+    told = story(
+        origin="n8n",
+        n8n={"execution_id": "42", "workflow_id": "aB"},
+        links={"prefect": "http://p/runs/flow-run/1", "n8n": "http://n/workflow/aB/executions/42"},
+        callback={"url": "http://r/x", "state": "failed", "attempts": 3, "last_error": "answered 500\x1b"},
+    )
+    assert drawn(told, 80, START)[3:8] == [
+        "from n8n, execution 42 of workflow aB",
+        "prefect http://p/runs/flow-run/1",
+        "n8n http://n/workflow/aB/executions/42",
+        "callback http://r/x failed after 3 tries: answered 500 ",
+        "",
+    ]
+    assert drawn(story(origin="api", links={}, n8n=None, callback=None), 80, START)[3:5] == ["from api", ""]
+
+
 def test_bars_stand_where_the_parts_were_in_time() -> None:
     lines = {line.split("█")[0].strip(): line for line in drawn(WHOLE, 100, START)}
     first = next(line for name, line in lines.items() if "model_call 1" in name)

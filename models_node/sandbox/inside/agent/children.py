@@ -52,10 +52,10 @@ class Children:
     ) -> tuple[int, asyncio.Future[int]]:
         """Starts a program in a session of its own. Raises OSError when it cannot be started."""
         process = subprocess.Popen(
-            arguments, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
-        )
-        with contextlib.suppress(OSError):  # it may be gone already
-            Path(f"/proc/{process.pid}/oom_score_adj").write_text(_FIRST_KILLED)
+            arguments, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True,
+            # Before it is the program, which might take all memory at once. The agent has no other threads.
+            preexec_fn=_be_killed_first,  # noqa: PLW1509
+        )  # fmt: skip
         # It is waited for here and by nobody else: `subprocess` shall not try.
         process.returncode = 0
         return process.pid, self._watch(process.pid)
@@ -104,15 +104,20 @@ def _become_child(main: Callable[[], NoReturn], keep: Sequence[int]) -> NoReturn
         gc.freeze()
         os.setsid()
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        _LIBC.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
-        with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text(_FIRST_KILLED)
+        _be_killed_first()
         _close_all_but(sorted(keep))
         main()
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(70)
+
+
+def _be_killed_first() -> None:
+    """This process, a fork of the agent's, before the agent when memory runs out."""
+    _LIBC.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)  # else it may not write to its own files under /proc
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_FIRST_KILLED)
 
 
 def _close_all_but(keep: Sequence[int]) -> None:

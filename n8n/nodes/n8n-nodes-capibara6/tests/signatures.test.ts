@@ -21,13 +21,13 @@ describe('a signature', () => {
 
 	it('agrees with the example of the specification', () => {
 		// https://www.standardwebhooks.com: the values that its libraries are tested with.
-		const secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
+		const published = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
 		const headers = {
 			'webhook-id': 'msg_p5jXN8AQM9LWM0D4loKWxJek',
 			'webhook-timestamp': '1614265330',
 			'webhook-signature': 'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=',
 		};
-		expect(verify(secret, headers, Buffer.from('{"test": 2432232314}'), 1614265330).valid).toBe(true);
+		expect(verify(published, headers, Buffer.from('{"test": 2432232314}'), 1614265330).valid).toBe(true);
 	});
 
 	it('may stand among others, of a new key and of versions to come', () => {

@@ -12,8 +12,8 @@ import httpcore
 import httpx
 
 from services_node.mcp_server.errors import ToolFailed
-from services_node.mcp_server.tools.fetching.addresses import Refusal, checked, checked_url, refused
-from services_node.mcp_server.tools.fetching.connection import CheckedBackend
+from services_node.mcp_server.tools.fetching.addresses import checked, checked_url
+from wire.addresses import AddressRefused, CheckedBackend, HostNotFound, Refusal, refused
 
 USER_AGENT = "Capibara6/0.1 (fetch_url: reads one page for a person who asked)"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -65,6 +65,11 @@ class Fetcher:
                 return await self._follow(pool, url)
         except TimeoutError:
             raise ToolFailed(f"`{url.host}` did not answer within {self._limits.seconds:g} seconds.") from None
+        except AddressRefused as error:
+            words = f"`{error.host}` is at an address that is not fetched ({error.why}): only public pages are."
+            raise ToolFailed(words) from None
+        except HostNotFound as error:
+            raise ToolFailed(f"`{error.host}` is not found: no such host.") from None
         except (httpcore.NetworkError, httpcore.TimeoutException, ssl.SSLError) as error:
             raise ToolFailed(f"`{url.host}` cannot be reached ({_words(error)}).") from None
         except (httpcore.ProtocolError, httpcore.UnsupportedProtocol) as error:

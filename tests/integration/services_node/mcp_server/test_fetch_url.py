@@ -18,8 +18,8 @@ from services_node.mcp_server.errors import ToolFailed
 from services_node.mcp_server.registry import Call
 from services_node.mcp_server.results import ResultLimits, bounded
 from services_node.mcp_server.tools import fetch_url as tool
-from services_node.mcp_server.tools.fetching.addresses import Address, refused
 from services_node.mcp_server.tools.fetching.fetch import USER_AGENT, Fetcher, FetchLimits
+from wire.addresses import Address, refused
 
 MOST = 20_000
 ARTICLE = "<html><head><title>T</title></head><body><article><p>{}</p></article></body></html>"

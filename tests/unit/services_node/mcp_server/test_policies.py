@@ -239,6 +239,7 @@ def test_the_example_list_is_right() -> None:
     key = servers["github"].key({"GITHUB_MCP_TOKEN": "k"})
     assert key is not None
     assert "k" not in repr(key)
+    assert str(servers["n8n"].url) == "http://127.0.0.1:5678/mcp/capibara6"
 
 
 async def _forward(name: str, arguments: Any, call: Call) -> ToolReply:

@@ -1,0 +1,44 @@
+"""The credentials that our workflows use: what each is called, its type, and what is in it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stack.secrets import Secrets
+from stack.settings import Settings
+from stack.topology import Topology, is_loopback
+
+NO_KEY = "none-is-asked-for"  # where a credential's type wants a key and the service does not
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """type: n8n's name of the kind. data: its fields."""
+
+    name: str
+    type: str
+    data: Mapping[str, str]
+
+
+def wanted(settings: Settings, secrets: Secrets, topology: Topology, signing_secret: str) -> list[Credential]:
+    """signing_secret: what this principal's callbacks are signed with."""
+    key = secrets.n8n_key.get_secret_value()
+    given = key if keys_asked(settings, topology) else ""
+    chat, models = topology.url("chat-api"), topology.url("model-server")
+    return [
+        Credential(
+            "Capibara6 API", "capibara6Api", {"baseUrl": chat, "apiKey": given, "signingSecret": signing_secret}
+        ),
+        Credential("Capibara6 models", "openAiApi", {"apiKey": given or NO_KEY, "url": f"{models}/v1"}),
+        Credential("Capibara6 assistant", "openAiApi", {"apiKey": given or NO_KEY, "url": f"{chat}/v1"}),
+        Credential("Capibara6 MCP", "httpBearerAuth", {"token": given or NO_KEY}),
+        Credential(
+            "Capibara6 header", "httpHeaderAuth", {"name": "Authorization", "value": f"Bearer {given or NO_KEY}"}
+        ),
+    ]
+
+
+def keys_asked(settings: Settings, topology: Topology) -> bool:
+    """Whether the services ask for keys (`wire.border.keys_needed` of them all)."""
+    return settings.profile != "local" or not is_loopback(topology.bind_host("chat-api"))

@@ -1,0 +1,136 @@
+"""Our own nodes in the real n8n: a chat, a run that is waited for, and runs that start a workflow."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.n8n_workflows import Workflows
+from tests.e2e.stack import MODEL_SECONDS, Stack, eventually
+
+NODE = "n8n-nodes-capibara6.capibara6"
+CREDENTIAL = {"capibara6Api": {"id": "?", "name": "Capibara6 API"}}
+
+
+def webhook(path: str) -> dict[str, Any]:
+    parameters = {"httpMethod": "POST", "path": path, "responseMode": "lastNode", "responseData": "firstEntryJson"}
+    return {"name": "Webhook", "type": "n8n-nodes-base.webhook", "typeVersion": 2, "parameters": parameters}
+
+
+def ours(**parameters: Any) -> dict[str, Any]:
+    return {"name": "Capibara6", "type": NODE, "typeVersion": 1, "parameters": parameters, "credentials": CREDENTIAL}
+
+
+def workflow(name: str, *nodes: dict[str, Any]) -> dict[str, Any]:
+    placed = [
+        {"id": f"{name}-{place}", "webhookId": f"e2e-{name}-{place}", "position": [200 * place, 0], **node}
+        for place, node in enumerate(nodes)
+    ]
+    connections = {
+        one["name"]: {"main": [[{"node": other["name"], "type": "main", "index": 0}]]}
+        for one, other in itertools.pairwise(placed)
+    }
+    return {"name": name, "nodes": placed, "connections": connections, "settings": {"executionOrder": "v1"}}
+
+
+@pytest.fixture(scope="module")
+def workflows(installed: Stack) -> Iterator[Workflows]:
+    """All of this file's, brought in at once."""
+    made = Workflows(installed)
+    chat = ours(
+        resource="chat", operation="send", message="={{ $json.body.message }}", tools="none", options={"maxTokens": 8}
+    )
+    made.write("e2e-chat", workflow("e2e-chat", webhook("e2e-chat"), chat))
+    code = ours(
+        resource="flow",
+        operation="startAndWait",
+        flow={"__rl": True, "mode": "id", "value": "code"},
+        parameters="={{ JSON.stringify({ code: $json.body.code }) }}",
+        waitBy="callback",
+        waitMinutes=5,
+    )
+    made.write("e2e-wait", workflow("e2e-wait", webhook("e2e-wait"), code))
+    wrong = ours(
+        resource="flow",
+        operation="start",
+        flow={"__rl": True, "mode": "id", "value": "code"},
+        parameters='{"language": "cobol"}',
+    ) | {"onError": "continueRegularOutput"}
+    made.write("e2e-wrong", workflow("e2e-wrong", webhook("e2e-wrong"), wrong))
+    trigger = {
+        "name": "Ended", "type": "n8n-nodes-capibara6.capibara6Trigger", "typeVersion": 1, "credentials": CREDENTIAL,
+        "parameters": {"events": ["run.completed"], "kinds": ["chat"]},
+    }  # fmt: skip
+    noted = {"name": "Noted", "type": "n8n-nodes-base.noOp", "typeVersion": 1, "parameters": {}}
+    made.write("e2e-trigger", workflow("e2e-trigger", trigger, noted))
+    told = made.up()
+    assert "4 of them new" in told, told
+    yield made
+    made.clean()
+
+
+def test_a_chat_by_our_node_is_a_run_that_tells_its_execution_with_links_both_ways(
+    stack: Stack, workflows: Workflows
+) -> None:
+    said = workflows.answer("e2e-chat", {"message": "Name a colour."}, MODEL_SECONDS)
+    assert said["response"].strip()
+    story = stack.run_story(said["run_id"])
+    [execution] = workflows.executions("e2e-chat")
+    assert story["origin"] == "n8n"
+    assert story["n8n"] == {"execution_id": str(execution["id"]), "workflow_id": "capibara6-e2e-chat"}
+    assert story["links"]["n8n"] == f"{stack.url('n8n')}/workflow/capibara6-e2e-chat/executions/{execution['id']}"
+    listed = stack.get("chat-api", "/api/runs?origin=n8n&limit=5")["runs"]
+    assert said["run_id"] in {run["id"] for run in listed}
+    shown = stack.ok("run", "show", said["run_id"]).stdout
+    assert f"execution {execution['id']}" in shown
+
+
+def test_an_execution_waits_for_a_run_without_a_connection_and_goes_on_when_it_is_called(
+    stack: Stack, workflows: Workflows
+) -> None:
+    begun = workflows.answer("e2e-wait", {"code": "print(6 * 7)"})
+    assert begun is not None
+    [execution] = eventually(lambda: workflows.executions("e2e-wait"), 120, "the execution has gone on and ended")
+    assert execution["status"] == "success"
+    [[item]] = execution["data"]["resultData"]["runData"]["Capibara6"][-1]["data"]["main"]
+    run = item["json"]
+    assert (run["status"], run["kind"], run["timed_out"]) == ("completed", "code", False)
+    story = stack.run_story(run["run_id"])
+    assert story["callback"]["state"] == "delivered"
+    assert story["n8n"]["execution_id"] == str(execution["id"])
+
+
+def test_wrong_parameters_are_named_in_n8n(workflows: Workflows) -> None:
+    told = workflows.answer("e2e-wrong", {})
+    assert "code" in f"{told['error']} {told.get('hint')}"
+
+
+def test_a_run_that_ends_starts_a_workflow_and_a_workflow_that_is_removed_is_told_no_more(
+    stack: Stack, workflows: Workflows
+) -> None:
+    hooks = stack.get("chat-api", "/api/hooks")["hooks"]
+    [hook] = [one for one in hooks if "e2e-trigger" in one["url"]]
+    assert (hook["events"], hook["kinds"]) == (["run.completed"], ["chat"])
+    reply = httpx.post(
+        f"{stack.url('chat-api')}/api/chat", json={"message": "Hello", "max_tokens": 4}, timeout=MODEL_SECONDS
+    )
+    run_id = reply.json()["run_id"]
+
+    def started() -> list[Any]:
+        found = [one["data"]["resultData"]["runData"]["Ended"][0]["data"]["main"] for one in _of_trigger(workflows)]
+        return [item for [[item]] in found if run_id in str(item["json"])]
+
+    eventually(started, 60, "the run's end has started the workflow")
+    workflows.api.post("/api/v1/workflows/capibara6-e2e-trigger/deactivate").raise_for_status()
+    gone = f"/api/hooks/{hook['id']}"
+    eventually(
+        lambda: httpx.get(f"{stack.url('chat-api')}{gone}", timeout=30).status_code == 404, 30, "the hook is removed"
+    )
+
+
+def _of_trigger(workflows: Workflows) -> list[dict[str, Any]]:
+    return workflows.executions("e2e-trigger")
