@@ -73,7 +73,8 @@ def test_it_has_no_address_no_secret_and_no_id_of_one_installation(path: Path) -
 
 
 def test_its_settings_are_none_that_n8n_drops(path: Path) -> None:
-    """n8n removes what is its default when a workflow is changed: it would look like a change of the team's."""
+    """n8n removes what is its default when a workflow is changed: it would look like a change of the team's. In another
+    order than v1 an agent goes on before its tools have answered."""
     settings = content(path)["settings"]
     assert settings["executionOrder"] == "v1"
     assert settings.get("executionTimeout", 1) > 0
