@@ -45,9 +45,9 @@ def test_all_that_were_promised_are_there() -> None:
 def test_it_can_be_read_and_uses_credentials_that_bootstrap_makes(path: Path, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     topology = load_topology(settings)
-    types = {node["type"] for node in content(path)["nodes"]}
+    types = {node["type"]: {node.get("typeVersion", 1)} for node in content(path)["nodes"]}
     workflow = files.read(path, types, meanings(settings, topology))
-    made = {one.name: "1" for one in wanted(settings, ensure_secrets(settings), topology, "")}
+    made = {one.name: "1" for one in wanted(settings, ensure_secrets(settings), topology)}
     body = workflow.body(made, files.sign_of(made))
     assert "capibara6://" not in json.dumps(body)
 
