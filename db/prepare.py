@@ -26,11 +26,21 @@ async def prepare(settings: Settings, secrets: Secrets, *, wait_seconds: float =
     """Raises SetupError in one clear line when the server can't be reached or a database can't be made."""
     own = database_url(settings, secrets, OWN_DATABASE)
     await wait_for_server(own, wait_seconds)
-    others = (database_url(settings, secrets, name) for name in (PREFECT_DATABASE, N8N_DATABASE))
-    for url in (own, *others):
+    for url in (own, database_url(settings, secrets, PREFECT_DATABASE)):
         if not await exists(url):
             await create(url)
     await migrate(own)
+
+
+async def prepare_n8n(settings: Settings, secrets: Secrets, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    """The database that n8n makes its tables in: apart, because nothing else fails where it can't be had.
+
+    Raises as `prepare`.
+    """
+    url = database_url(settings, secrets, N8N_DATABASE)
+    await wait_for_server(url, wait_seconds)
+    if not await exists(url):
+        await create(url)
 
 
 async def wait_for_server(url: URL, seconds: float) -> None:

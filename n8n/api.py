@@ -82,12 +82,16 @@ class N8n:
     def version(self) -> str:
         return str(self._ask("GET", "/rest/settings").get("versionCli", "unknown"))
 
-    def node_types(self) -> frozenset[str]:
-        """The names of all nodes that this n8n has."""
+    def node_types(self) -> dict[str, set[float]]:
+        """All nodes that this n8n has: the versions of each, by name."""
         try:
             reply = self._http.get("/types/nodes.json")
             reply.raise_for_status()
-            return frozenset(str(one["name"]) for one in reply.json())
+            found: dict[str, set[float]] = {}
+            for one in reply.json():
+                versions = one["version"]
+                found.setdefault(str(one["name"]), set()).update(versions if isinstance(versions, list) else [versions])
+            return found
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise NotReached(f"n8n at {self._url} does not tell its nodes: {error}") from None
 
@@ -139,7 +143,9 @@ class N8n:
             reply = self._http.get("/api/v1/workflows", params={"limit": 1}, headers={"x-n8n-api-key": api_key})
         except httpx.HTTPError as error:
             raise NotReached(f"n8n at {self._url} broke off: {error}") from None
-        return reply.status_code == 200
+        if reply.status_code in _AWAY or reply.status_code >= 500:
+            raise NotReached(f"n8n at {self._url} is busy: it answered {reply.status_code}")
+        return reply.status_code not in (401, 403)
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         try:

@@ -6,15 +6,14 @@ workflow file that is wrong is named, and the others still come in.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import httpx
-
 from n8n import files
 from n8n.api import N8n, write_secret
-from n8n.credentials import keys_asked, wanted
+from n8n.credentials import wanted
 from n8n.environment import SERVICE
 from n8n.errors import N8nError, Refused, WrongWorkflow
 from n8n.installation import OFFERED, PACKAGE, made_from
@@ -27,6 +26,7 @@ from stack.topology import Topology, load_topology
 
 WORKFLOWS = Path(__file__).resolve().parent / "workflows"
 BUILT = Path("nodes") / PACKAGE.name
+CREDENTIALS = "credentials.json"  # below n8n's folder: names and ids
 SIGN_IN_SECONDS = 60.0
 
 
@@ -65,20 +65,21 @@ def bring_in(n8n: N8n, settings: Settings, secrets: Secrets, topology: Topology)
         yield "its nodes of ours are of another version: ./capibara6 restart n8n"
     known = n8n.node_types()
     ids: dict[str, str] = {}
-    held = {(one["name"], one["type"]): str(one["id"]) for one in n8n.credentials()}
-    for credential in wanted(settings, secrets, topology, signing_secret(settings, secrets, topology)):
-        place = (credential.name, credential.type)
+    made, there = made_credentials(ours), {str(one["id"]) for one in n8n.credentials()}
+    for credential in wanted(settings, secrets, topology):
+        id_ = made.get(credential.name, "")
         try:
-            if place in held:
-                n8n.change_credential(held[place], *place, credential.data)
+            if id_ in there:
+                n8n.change_credential(id_, credential.name, credential.type, credential.data)
             else:
-                held[place] = n8n.make_credential(*place, credential.data)
+                id_ = made[credential.name] = n8n.make_credential(credential.name, credential.type, credential.data)
+                (ours / CREDENTIALS).write_text(json.dumps(made), encoding="utf-8")
         except Refused as error:
             yield f"the credential {credential.name!r} could not be written: {error}"
         else:
-            ids[credential.name] = held[place]
+            ids[credential.name] = id_
     meant = meanings(settings, topology)
-    counts = dict.fromkeys(("make", "change", "keep"), 0)
+    counts = dict.fromkeys(("make", "change", "publish", "keep"), 0)
     for path in sorted(WORKFLOWS.glob("*.json")):
         try:
             workflow = files.read(path, known, meant)
@@ -91,8 +92,18 @@ def bring_in(n8n: N8n, settings: Settings, secrets: Secrets, topology: Topology)
         elif step == "theirs":
             yield f"{workflow.name!r} was changed here and is left as it is (delete it, and ours comes again)"
     total = sum(counts.values())
-    if counts["make"] or counts["change"]:
-        yield f"{total} workflows, {counts['make']} of them new and {counts['change']} changed"
+    changed = counts["change"] + counts["publish"]
+    if counts["make"] or changed:
+        yield f"{total} workflows, {counts['make']} of them new and {changed} changed"
+
+
+def made_credentials(ours: Path) -> dict[str, str]:
+    """Ids by names of the credentials that were made from here: one of the team's may have the same name."""
+    try:
+        found: dict[str, str] = json.loads((ours / CREDENTIALS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found
 
 
 def place_workflow(n8n: N8n, workflow: files.WorkflowFile, credential_ids: Mapping[str, str]) -> files.Step:
@@ -112,20 +123,9 @@ def place_workflow(n8n: N8n, workflow: files.WorkflowFile, credential_ids: Mappi
         changed = n8n.change_workflow(workflow.id, workflow.body(credential_ids, sign))
         if held.get("active"):
             n8n.activate(workflow.id, str(changed["versionId"]))
+    elif step == "publish" and held is not None:
+        n8n.activate(workflow.id, str(held["versionId"]))
     return step
-
-
-def signing_secret(settings: Settings, secrets: Secrets, topology: Topology) -> str:
-    """What the chat API signs n8n's callbacks with; empty while it does not tell."""
-    headers = {}
-    if keys_asked(settings, topology):
-        headers["authorization"] = f"Bearer {secrets.n8n_key.get_secret_value()}"
-    try:
-        reply = httpx.get(f"{topology.url('chat-api')}/api/hooks/secret", headers=headers, timeout=10, trust_env=False)
-        reply.raise_for_status()
-        return str(reply.json()["secret"])
-    except (httpx.HTTPError, ValueError, KeyError):
-        return ""
 
 
 if __name__ == "__main__":

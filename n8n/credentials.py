@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from stack.secrets import Secrets
 from stack.settings import Settings
 from stack.topology import Topology, is_loopback
+from wire.principals import LOCAL
+from wire.webhooks import owner_secret
 
 NO_KEY = "none-is-asked-for"  # where a credential's type wants a key and the service does not
 
@@ -21,14 +23,17 @@ class Credential:
     data: Mapping[str, str]
 
 
-def wanted(settings: Settings, secrets: Secrets, topology: Topology, signing_secret: str) -> list[Credential]:
-    """signing_secret: what this principal's callbacks are signed with."""
-    key = secrets.n8n_key.get_secret_value()
-    given = key if keys_asked(settings, topology) else ""
+def wanted(settings: Settings, secrets: Secrets, topology: Topology) -> list[Credential]:
+    asked = keys_asked(settings, topology)
+    given = secrets.n8n_key.get_secret_value() if asked else ""
+    # Without keys all that n8n does is the local user's, and so are its callbacks.
+    signing_secret = owner_secret(secrets.hooks_key.get_secret_value(), "n8n" if asked else LOCAL.name)
     chat, models = topology.url("chat-api"), topology.url("model-server")
     return [
         Credential(
-            "Capibara6 API", "capibara6Api", {"baseUrl": chat, "apiKey": given, "signingSecret": signing_secret}
+            "Capibara6 API",
+            "capibara6Api",
+            {"baseUrl": chat, "apiKey": given, "signingSecret": signing_secret, "modelServerUrl": models},
         ),
         Credential("Capibara6 models", "openAiApi", {"apiKey": given or NO_KEY, "url": f"{models}/v1"}),
         Credential("Capibara6 assistant", "openAiApi", {"apiKey": given or NO_KEY, "url": f"{chat}/v1"}),

@@ -26,7 +26,7 @@ _NODE = (
 _LARGEST_BYTES = 4 * 2**20
 
 Json = dict[str, Any]
-Step = Literal["make", "change", "keep", "theirs", "put away"]
+Step = Literal["make", "change", "publish", "keep", "theirs", "put away"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,11 @@ class WorkflowFile:
         }
 
 
-def read(path: Path, known_types: Collection[str], meant: Mapping[str, str]) -> WorkflowFile:
-    """meant: what its placeholders stand for. Raises WrongWorkflow, naming the file and what is wrong with it."""
+def read(path: Path, known: Mapping[str, Collection[float]], meant: Mapping[str, str]) -> WorkflowFile:
+    """known: the versions of each type of node. meant: what its placeholders stand for.
+
+    Raises WrongWorkflow, naming the file and what is wrong with it.
+    """
     wrong = f"{path.name} is left out"
     try:
         if path.stat().st_size > _LARGEST_BYTES:
@@ -85,19 +88,32 @@ def read(path: Path, known_types: Collection[str], meant: Mapping[str, str]) -> 
     if len(id_) > LONGEST_ID:
         raise WrongWorkflow(f"{wrong}: its name is longer than {LONGEST_ID - len(PREFIX)} characters")
     for node in nodes:
-        if not isinstance(node, dict) or not all(isinstance(node.get(key), str) for key in ("name", "type")):
-            raise WrongWorkflow(f"{wrong}: a node has no name or no type")
-        if node["type"] not in known_types:
-            raise WrongWorkflow(
-                f"{wrong}: node {node['name']!r} is a {node['type']!r}, which this version of n8n has not"
-            )
+        if fault := _fault(node, known):
+            raise WrongWorkflow(f"{wrong}: {fault}")
     try:
         nodes = filled(nodes, meant)
     except KeyError as error:
         raise WrongWorkflow(f"{wrong}: nothing here is called capibara6://{error.args[0]}") from None
     name = str(content.get("name") or path.stem)
     settings = content.get("settings") or {}
+    if not isinstance(settings, dict):
+        raise WrongWorkflow(f"{wrong}: its settings are no object")
     return WorkflowFile(id_, name, bool(content.get("active", True)), nodes, connections, settings)
+
+
+def _fault(node: Any, known: Mapping[str, Collection[float]]) -> str | None:
+    """What is wrong with a node of a file."""
+    if not isinstance(node, dict) or not all(isinstance(node.get(key), str) for key in ("name", "type")):
+        return "a node has no name or no type"
+    credentials = node.get("credentials") or {}
+    if not isinstance(credentials, dict) or not all(isinstance(one, dict) for one in credentials.values()):
+        return f"the credentials of node {node['name']!r} are not named as n8n names them"
+    type_, version = node["type"], node.get("typeVersion", 1)
+    if type_ not in known:
+        return f"node {node['name']!r} is a {type_!r}, which this version of n8n has not"
+    if version not in known[type_]:
+        return f"node {node['name']!r} is version {version} of {type_!r}, which this version of n8n has not"
+    return None
 
 
 def decide(wanted: WorkflowFile, held: Mapping[str, Any] | None, credentials_sign: str) -> Step:
@@ -112,7 +128,9 @@ def decide(wanted: WorkflowFile, held: Mapping[str, Any] | None, credentials_sig
     if mark.get("digest") != digest(held["nodes"], held["connections"], as_written):
         return "theirs"
     if mark.get("digest") == wanted.digest and mark.get("credentials") == credentials_sign:
-        return "keep"
+        # What was written last and could not be published then: another version answers.
+        stale = held.get("active") and held.get("activeVersionId") != held.get("versionId")
+        return "publish" if stale else "keep"
     return "change"
 
 

@@ -27,8 +27,7 @@ class Service:
     command: arguments after the environment's python. ready_path: HTTP path that answers 200 when the service can do
     its work; None: its port accepting connections is enough. prepare: run to its end before the service starts (the
     same command is run once for all who name it). prepare_in: its environment, where that is another. settle: run to
-    its end when the service answers, before others that wait for it are started. stop_signal: what makes it stop
-    cleanly.
+    its end once the service answers. stop_signal: what makes it stop cleanly.
     """
 
     name: str
@@ -86,7 +85,7 @@ SERVICES: tuple[Service, ...] = (
     ),
     Service(
         "n8n", "services", 5678, "n8n", ("-m", "n8n.server"), "/healthz/readiness",
-        after=("postgres",), prepare=("-m", "db", "prepare"), prepare_in="services",
+        after=("postgres",), prepare=("-m", "db", "prepare", "n8n"), prepare_in="services",
         settle=("-m", "n8n.bootstrap"), stop_seconds=30, url_name="N8N",
     ),
     Service(
@@ -144,8 +143,9 @@ class Topology:
 
     def local_services(self) -> tuple[Service, ...]:
         """What runs on this machine: neither what it leaves out, nor what would wait for that in vain."""
-        gone, kept = set(self.without), []
-        for service in self.services():  # the table names what others wait for before them
+        services = self.services()
+        gone, kept = {service.name for service in services} & self.without, []
+        for service in services:  # the table names what others wait for before them
             if service.name in gone or gone.intersection(service.after):
                 gone.add(service.name)
             elif self.node is None or service.node == self.node:

@@ -23,6 +23,11 @@ def derived_secret(key: str, purpose: str) -> str:
     return _PREFIX + base64.b64encode(hmac.digest(key.encode(), purpose.encode(), hashlib.sha256)).decode()
 
 
+def owner_secret(key: str, owner: str) -> str:
+    """By which a principal's callbacks are signed. key: the installation's `hooks_key`."""
+    return derived_secret(key, f"owner:{owner}")
+
+
 def signature(secret: str, id_: str, timestamp: int, body: bytes) -> str:
     """Raises ValueError for a secret that is none."""
     return (

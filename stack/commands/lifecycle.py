@@ -19,7 +19,7 @@ from stack.paths import service_log
 from stack.secrets import ensure_secrets
 from stack.settings import Settings, read_settings
 from stack.supervision.bringup import BringUp
-from stack.supervision.daemon import Supervisor, stop_everything
+from stack.supervision.daemon import Supervisor, stop_everything, table_has_changed
 from stack.supervision.state import forget_restarts, states
 from stack.supervision.variables import keep_variables, lifecycle_lock
 from stack.topology import Service, Topology, load_topology, services_named
@@ -148,13 +148,22 @@ def restart(given: argparse.Namespace) -> int:
         raise ServiceFailed("the stack is not running", "./capibara6 up")
     for service in services:
         topology.check_placement(service.name)
+    if table_has_changed(settings, topology):
+        services = list(topology.local_services())
     with interruptible(), lifecycle_lock(settings):
         ensure_secrets(settings)  # a newer version may know of more
         keep_variables(settings)
         for service in reversed(services):
             Supervisor(settings, service.stop_seconds + 10).stop(service.name)
             forget_restarts(settings, service.name)
-        BringUp(settings, topology, services).run()
+        faults = []
+        for turn in by_turns(services):  # an n8n that does not start takes nothing along
+            try:
+                BringUp(settings, topology, turn).run()
+            except StackError as error:
+                faults.append(error)
+        if faults:
+            raise faults[0]
     return 0
 
 

@@ -51,7 +51,8 @@ class BringUp:
         self._fresh = not before
         running = {name for name, process in before.items() if process.pid}
         self._check_ports([s for s in self._services.values() if s.name not in running])
-        start_supervisor(self._settings, self._topology)
+        if start_supervisor(self._settings, self._topology):
+            self._fresh, running = True, set()
         faults: list[StackError] = []
         with ThreadPoolExecutor(len(self._services) or 1) as pool:
             pending = [pool.submit(self._bring, service, running) for service in self._services.values()]
@@ -97,6 +98,8 @@ class BringUp:
         except BaseException:
             self._aborted.set()
             raise
+        if service.settle and self._ready[service.name].is_set():
+            self._settle(service, service.settle)  # what fails there is no reason to start others less
 
     def _bring_up(self, service: Service, running: set[str]) -> None:
         began = time.monotonic()
@@ -105,27 +108,28 @@ class BringUp:
                 while not self._ready[name].wait(POLL_SECONDS):
                     if self._aborted.is_set():
                         return
+        before = restarts(self._settings, service.name)
         if service.name not in running:
             if service.prepare:
                 self._prepare(service, service.prepare)
             if self._aborted.is_set():
                 return
             forget_restarts(self._settings, service.name)
+            before = 0
             self._started.append(service.name)
             Supervisor(self._settings).start(service.name)
-        found = self._until_ready(service, began)
+        found = self._until_ready(service, began, before)
         if found is None:
             return
-        if found.ready and service.settle:
-            self._settle(service, service.settle)
         self._ready[service.name].set()
         if found.ready:
             say(f"  ✓ {service.name} ready on port {self._topology.port(service.name)} ({elapsed(began)})")
         else:
             say(f"  – {service.name} is unavailable on this machine, the rest is not touched by that: {found.reason}")
 
-    def _until_ready(self, service: Service, began: float) -> Probe | None:
-        """Its last probe: ready, or unavailable for good. None when the bring-up was aborted first.
+    def _until_ready(self, service: Service, began: float, before: int) -> Probe | None:
+        """Its last probe: ready, or unavailable for good. None when the bring-up was aborted first. before: its
+        restarts until now, which are none of this bring-up's.
 
         Raises ServiceFailed when it dies again and again, or is late.
         """
@@ -134,7 +138,7 @@ class BringUp:
         while not self._aborted.is_set():
             process = supervisor.processes().get(service.name)
             dead = process is None or process.state in ("FATAL", "UNKNOWN")
-            if dead or restarts(self._settings, service.name) > RESTARTS_TOLERATED:
+            if dead or restarts(self._settings, service.name) - before > RESTARTS_TOLERATED:
                 raise ServiceFailed(
                     f"{service.name} does not start: {last_words(self._settings, service.name)}",
                     f"./capibara6 logs {service.name}",

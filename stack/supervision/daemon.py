@@ -112,16 +112,27 @@ class Supervisor:
             return  # gone, or going
 
 
-def start_supervisor(settings: Settings, topology: Topology) -> None:
-    """Makes sure a supervisord with today's configuration runs; what a dead one left running is ended first."""
-    config, wanted = config_path(settings), render(settings, topology)
+def table_has_changed(settings: Settings, topology: Topology) -> bool:
+    """Whether a supervisor runs by another table of services than today's: of another version, or other wishes."""
+    config = config_path(settings)
+    if not Supervisor(settings, 5).is_running():
+        return False
+    return not config.exists() or config.read_text(encoding="utf-8") != render(settings, topology)
+
+
+def start_supervisor(settings: Settings, topology: Topology) -> bool:
+    """Makes sure a supervisord with today's configuration runs; what a dead one left running is ended first.
+
+    Returns whether it was started now: then no service runs yet.
+    """
+    config = config_path(settings)
     if Supervisor(settings, 5).is_running():
-        if config.exists() and config.read_text(encoding="utf-8") == wanted:
-            return
+        if not table_has_changed(settings, topology):
+            return False
         say("  · the table of services has changed: everything is started anew")
         stop_everything(settings, topology, SUPERVISOR_START_SECONDS)
     end_leftovers(settings)
-    config.write_text(wanted, encoding="utf-8")
+    config.write_text(render(settings, topology), encoding="utf-8")
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(config)]
     log = log_directory(settings) / "supervisord.err"
     with log.open("wb") as output:
@@ -132,7 +143,7 @@ def start_supervisor(settings: Settings, topology: Topology) -> None:
     deadline = time.monotonic() + SUPERVISOR_START_SECONDS
     while done.returncode == 0 and time.monotonic() < deadline:
         if Supervisor(settings, 5).is_running():
-            return
+            return True
         time.sleep(0.05)
     raise ServiceFailed(f"the supervisor did not start: {log.read_text(errors='replace').strip()[-300:]}", f"see {log}")
 

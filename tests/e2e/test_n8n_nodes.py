@@ -104,6 +104,29 @@ def test_an_execution_waits_for_a_run_without_a_connection_and_goes_on_when_it_i
     assert story["n8n"]["execution_id"] == str(execution["id"])
 
 
+def test_a_flow_calls_a_workflow_and_takes_its_answer_and_both_are_one_story(
+    stack: Stack, workflows: Workflows
+) -> None:
+    asked = {"parameters": {"path": "e2e-chat", "body": {"message": "Name a colour."}}}
+    chat_api = stack.url("chat-api")
+    begun = httpx.post(f"{chat_api}/api/flows/workflow/runs", json=asked, timeout=30)
+    assert begun.status_code == 202, begun.text
+    run_id = begun.json()["run_id"]
+    story = eventually(
+        lambda: (s := stack.run_story(run_id))["ended_at"] and s, MODEL_SECONDS, "the workflow has answered"
+    )
+    assert story["status"] == "completed", story
+    answer = next(file for file in story["files"] if file["name"] == "answer.json")
+    said = httpx.get(f"{chat_api}{answer['url']}", timeout=30).json()
+    assert said["response"].strip()
+    nowhere = httpx.post(
+        f"{chat_api}/api/flows/workflow/runs", json={"parameters": {"path": "e2e-nowhere"}}, timeout=30
+    ).json()
+    failed = eventually(lambda: (s := stack.run_story(nowhere["run_id"]))["ended_at"] and s, 60, "it has failed")
+    assert failed["status"] == "failed"
+    assert "e2e-nowhere" in str(failed["error"])
+
+
 def test_wrong_parameters_are_named_in_n8n(workflows: Workflows) -> None:
     told = workflows.answer("e2e-wrong", {})
     assert "code" in f"{told['error']} {told.get('hint')}"

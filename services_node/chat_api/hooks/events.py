@@ -16,6 +16,7 @@ from db.turns import Turns
 from flows.code_told import file_url
 from flows.workflows import ANSWER, KIND
 from stack.secrets import Secrets
+from wire import webhooks
 from wire.errors import NotFound
 from wire.webhooks import derived_secret
 
@@ -57,7 +58,7 @@ def hook_secret(secrets: Secrets, hook_id: uuid.UUID) -> str:
 
 def owner_secret(secrets: Secrets, owner: str) -> str:
     """By which an owner's callbacks are signed."""
-    return derived_secret(secrets.hooks_key.get_secret_value(), f"owner:{owner}")
+    return webhooks.owner_secret(secrets.hooks_key.get_secret_value(), owner)
 
 
 def secret_of(secrets: Secrets, leased: Leased) -> str:

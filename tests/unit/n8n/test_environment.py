@@ -19,6 +19,7 @@ from stack.errors import ConfigurationError
 from stack.secrets import Secrets, ensure_secrets
 from stack.settings import Settings
 from stack.topology import Topology, load_topology
+from wire.webhooks import owner_secret
 
 PRODUCTION = """
 [nodes.models-europe]
@@ -116,14 +117,17 @@ def test_the_owners_salt_is_the_same_at_every_start_and_another_elsewhere(
 def test_credentials_carry_a_key_only_where_one_is_asked_for(
     local: tuple[Settings, Secrets, Topology], production: tuple[Settings, Secrets, Topology]
 ) -> None:
-    by_name = {one.name: one.data for one in wanted(*local, "whsec_x")}
+    by_name = {one.name: one.data for one in wanted(*local)}
     assert by_name["Capibara6 API"] == {
         "baseUrl": "http://127.0.0.1:5100",
         "apiKey": "",
-        "signingSecret": "whsec_x",
+        "signingSecret": owner_secret(local[1].hooks_key.get_secret_value(), "local"),
+        "modelServerUrl": "http://127.0.0.1:8182",
     }
     assert by_name["Capibara6 models"] == {"apiKey": NO_KEY, "url": "http://127.0.0.1:8182/v1"}
     key = production[1].n8n_key.get_secret_value()
-    asked = {one.name: one.data for one in wanted(*production, "")}
+    asked = {one.name: one.data for one in wanted(*production)}
     assert asked["Capibara6 API"]["apiKey"] == asked["Capibara6 MCP"]["token"] == key
+    signs = owner_secret(production[1].hooks_key.get_secret_value(), "n8n")
+    assert asked["Capibara6 API"]["signingSecret"] == signs
     assert asked["Capibara6 header"]["value"] == f"Bearer {key}"

@@ -11,7 +11,7 @@ import pytest
 from n8n import files
 from n8n.errors import WrongWorkflow
 
-KNOWN = frozenset({"n8n-nodes-base.webhook", "n8n-nodes-base.httpRequest"})
+KNOWN = {"n8n-nodes-base.webhook": {1, 2, 2.1}, "n8n-nodes-base.httpRequest": {4, 4.2}}
 IDS = {"Capibara6 API": "c1"}
 SIGN = files.sign_of(IDS)
 
@@ -75,6 +75,13 @@ def test_other_credentials_change_the_workflow(tmp_path: Path) -> None:
     assert files.decide(workflow, as_held(workflow), files.sign_of({"Capibara6 API": "c2"})) == "change"
 
 
+def test_a_version_that_could_not_be_published_is_published_the_next_time(tmp_path: Path) -> None:
+    workflow = written(tmp_path)
+    stale = as_held(workflow, versionId="2", activeVersionId="1")
+    assert files.decide(workflow, stale, SIGN) == "publish"
+    assert files.decide(workflow, {**stale, "active": False}, SIGN) == "keep"
+
+
 def test_what_the_team_changed_is_theirs_whatever_the_file_says(tmp_path: Path) -> None:
     before = as_held(written(tmp_path))
     before["nodes"] = [{**before["nodes"][0], "parameters": {"path": "ours"}}, before["nodes"][1]]
@@ -107,6 +114,18 @@ def test_a_moved_node_is_a_change_of_the_teams(tmp_path: Path) -> None:
         ('{"nodes": [], "connections": {}}', "no workflow"),
         ('{"nodes": [{"name": "a"}], "connections": {}}', "no name or no type"),
         ('{"nodes": [{"name": "a", "type": "n8n-nodes-base.new"}], "connections": {}}', "this version of n8n has not"),
+        (
+            '{"nodes": [{"name": "a", "type": "n8n-nodes-base.webhook", "typeVersion": 99}], "connections": {}}',
+            "version 99 of 'n8n-nodes-base.webhook'",
+        ),
+        (
+            '{"nodes": [{"name": "a", "type": "n8n-nodes-base.webhook", "credentials": ["x"]}], "connections": {}}',
+            "the credentials of node 'a'",
+        ),
+        (
+            '{"nodes": [{"name": "a", "type": "n8n-nodes-base.webhook"}], "connections": {}, "settings": 1}',
+            "settings are no object",
+        ),
     ],
 )
 def test_a_wrong_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, told: str) -> None:

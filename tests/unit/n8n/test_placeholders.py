@@ -73,7 +73,7 @@ def test_a_name_that_means_nothing_is_told(tmp_path: Path) -> None:
     node = {"name": "A", "type": "t", "parameters": {"url": "capibara6://chat-apy/api"}}
     path.write_text(json.dumps({"nodes": [node], "connections": {}}), encoding="utf-8")
     with pytest.raises(WrongWorkflow, match=r"lost\.json is left out: nothing here is called capibara6://chat-apy"):
-        files.read(path, {"t"}, local(tmp_path))
+        files.read(path, {"t": {1}}, local(tmp_path))
 
 
 def test_another_address_changes_the_workflow_and_the_same_one_keeps_it(tmp_path: Path) -> None:
@@ -81,6 +81,6 @@ def test_another_address_changes_the_workflow_and_the_same_one_keeps_it(tmp_path
     node = {"name": "A", "type": "t", "parameters": {"url": "capibara6://chat-api/api"}}
     path.write_text(json.dumps({"nodes": [node], "connections": {}}), encoding="utf-8")
     sign = files.sign_of({})
-    held = files.read(path, {"t"}, local(tmp_path)).body({}, sign)
-    assert files.decide(files.read(path, {"t"}, local(tmp_path)), held, sign) == "keep"
-    assert files.decide(files.read(path, {"t"}, production(tmp_path)), held, sign) == "change"
+    held = files.read(path, {"t": {1}}, local(tmp_path)).body({}, sign)
+    assert files.decide(files.read(path, {"t": {1}}, local(tmp_path)), held, sign) == "keep"
+    assert files.decide(files.read(path, {"t": {1}}, production(tmp_path)), held, sign) == "change"

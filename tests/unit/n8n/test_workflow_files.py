@@ -45,9 +45,9 @@ def test_all_that_were_promised_are_there() -> None:
 def test_it_can_be_read_and_uses_credentials_that_bootstrap_makes(path: Path, tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     topology = load_topology(settings)
-    types = {node["type"] for node in content(path)["nodes"]}
+    types = {node["type"]: {node.get("typeVersion", 1)} for node in content(path)["nodes"]}
     workflow = files.read(path, types, meanings(settings, topology))
-    made = {one.name: "1" for one in wanted(settings, ensure_secrets(settings), topology, "")}
+    made = {one.name: "1" for one in wanted(settings, ensure_secrets(settings), topology)}
     body = workflow.body(made, files.sign_of(made))
     assert "capibara6://" not in json.dumps(body)
 
@@ -73,7 +73,8 @@ def test_it_has_no_address_no_secret_and_no_id_of_one_installation(path: Path) -
 
 
 def test_its_settings_are_none_that_n8n_drops(path: Path) -> None:
-    """n8n removes what is its default when a workflow is changed: it would look like a change of the team's."""
+    """n8n removes what is its default when a workflow is changed: it would look like a change of the team's. In another
+    order than v1 an agent goes on before its tools have answered."""
     settings = content(path)["settings"]
     assert settings["executionOrder"] == "v1"
     assert settings.get("executionTimeout", 1) > 0
