@@ -6,7 +6,7 @@ import { NodeOperationError, sleep } from 'n8n-workflow';
 import { cancelRequest, runRequest } from './requests';
 import type { Polling, Run } from './runs';
 import { afterLook, hasEnded, worthAnotherLook } from './runs';
-import { asNodeError, call, statusOf } from './transport';
+import { asNodeError, call, outliving, statusOf } from './transport';
 
 /** How often a wait looks whether the execution was cancelled. */
 const SLICE_MILLISECONDS = 500;
@@ -39,7 +39,7 @@ export async function follow(
 			await stopped(caller, runId, itemIndex);
 			throw new NodeOperationError(
 				caller.getNode(),
-				`The execution was cancelled, and run ${runId} with it`,
+				`The execution was cancelled, and run ${runId} asked to stop`,
 				{
 					itemIndex,
 				},
@@ -58,7 +58,7 @@ async function patiently(milliseconds: number, signal: AbortSignal | undefined):
 /** Best effort: a run that has ended meanwhile answers with 409. */
 async function stopped(caller: IExecuteFunctions, runId: string, itemIndex: number): Promise<void> {
 	try {
-		await call(caller, cancelRequest(runId), itemIndex);
+		await call(outliving(caller), cancelRequest(runId), itemIndex);
 	} catch (error) {
 		caller.logger.warn(`Run ${runId} was not cancelled: ${(error as Error).message}`);
 	}

@@ -8,6 +8,8 @@ export interface Problem {
 }
 
 const MOST_CHARS = 500;
+/** Of which a field of the request is to blame. */
+const FIELDS: ReadonlySet<number> = new Set([400, 413, 422]);
 
 const HINTS: Readonly<Record<number, string>> = {
 	401: 'Check the API Key of the credential: ./capibara6 keys lists and makes keys.',
@@ -25,12 +27,13 @@ const HINTS: Readonly<Record<number, string>> = {
 /** body: parsed JSON, or text (a proxy's HTML, say). */
 export function problemOf(status: number, body: unknown): Problem {
 	const told = membersOf(body);
-	const param = told.param ? ` (${told.param})` : '';
-	const message = told.detail ?? `Capibara6 answered with status ${status}${foreign(body)}`;
+	const said = told.detail ?? `Capibara6 answered with status ${status}${foreign(body)}`;
+	const known =
+		told.detail === null || told.param === null || !FIELDS.has(status) || names(said, told.param);
 	return {
 		status,
 		code: told.code,
-		message: `${message}${told.detail ? param : ''}`.slice(0, MOST_CHARS),
+		message: `${said}${known ? '' : ` (${told.param})`}`.slice(0, MOST_CHARS),
 		hint:
 			HINTS[status] ??
 			(status >= 500 ? 'Look into the log of the service: ./capibara6 logs chat-api.' : ''),
@@ -62,6 +65,11 @@ export function bodyOf(raw: unknown): unknown {
 	} catch {
 		return raw;
 	}
+}
+
+/** Whether a message says which field it means, as the API writes it. */
+function names(said: string, field: string): boolean {
+	return said.startsWith(`${field}:`) || said.includes(`\`${field}\``);
 }
 
 function foreign(body: unknown): string {

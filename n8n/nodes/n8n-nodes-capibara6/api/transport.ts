@@ -28,17 +28,11 @@ interface Answer {
 	body: unknown;
 }
 
-/** The JSON of the answer. Throws NodeApiError. signal: ends the request, and with it what it asked for. */
-export async function call<T>(
-	caller: Caller,
-	request: ApiRequest,
-	itemIndex?: number,
-	signal?: AbortSignal,
-): Promise<T> {
+/** The JSON of the answer. Throws NodeApiError. n8n ends the request with the execution, and so what it asked for. */
+export async function call<T>(caller: Caller, request: ApiRequest, itemIndex?: number): Promise<T> {
 	const options: IHttpRequestOptions = {
 		...(await addressed(caller, request, itemIndex)),
 		json: true,
-		abortSignal: signal,
 	};
 	if (request.body !== undefined) options.body = request.body;
 	const answer = await sent(caller, options, itemIndex);
@@ -68,18 +62,20 @@ export async function download(
 		timeoutMilliseconds: DOWNLOAD_MILLISECONDS,
 	};
 	const options = await addressed(caller, request, itemIndex);
-	const signal = caller.getExecutionCancelSignal();
-	const answer = await sent(
-		caller,
-		{ ...options, encoding: 'stream', json: false, abortSignal: signal },
-		itemIndex,
-	);
+	const answer = await sent(caller, { ...options, encoding: 'stream', json: false }, itemIndex);
 	const stream = answer.body as Stream;
 	if (answer.statusCode >= 400) {
 		const text = (await caller.helpers.binaryToBuffer(stream)).toString('utf8');
 		throw refusal(caller, answer.statusCode, bodyOf(text), itemIndex);
 	}
 	return await caller.helpers.prepareBinaryData(stream, file.name, file.media_type);
+}
+
+/** The same caller for requests that outlive its execution: n8n ends all others when that is stopped. */
+export function outliving(caller: IExecuteFunctions): IExecuteFunctions {
+	return Object.create(caller, {
+		getExecutionCancelSignal: { value: () => undefined },
+	}) as IExecuteFunctions;
 }
 
 /** As an error of the node, whatever it was. */

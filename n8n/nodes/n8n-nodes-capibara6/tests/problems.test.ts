@@ -15,6 +15,13 @@ it('a problem says its detail, its field and what to do', () => {
 	expect(problem.hint).toContain('parameter');
 });
 
+it('a field is named once, and only where it is to blame', () => {
+	expect(problemOf(422, { detail: '`url` is none.', param: 'url' }).message).toBe('`url` is none.');
+	expect(problemOf(409, { detail: 'It has ended.', param: 'run_id' }).message).toBe(
+		'It has ended.',
+	);
+});
+
 it('an error of OpenAI’s shape is read too', () => {
 	expect(problemOf(429, { error: { message: 'Too many', code: 'queue_full' } })).toMatchObject({
 		message: 'Too many',

@@ -19,7 +19,12 @@ const ID = '018f4c3e-1b2a-7c3d-8e4f-5a6b7c8d9e0f';
 
 describe('a chat', () => {
 	it('sends only what was set', () => {
-		const request = chatRequest({ message: 'Hola', model: 'auto', tools: 'default', timeoutSeconds: 60 });
+		const request = chatRequest({
+			message: 'Hola',
+			model: 'auto',
+			tools: 'default',
+			timeoutSeconds: 60,
+		});
 		expect(request.body).toEqual({ message: 'Hola', stream: false });
 		expect(request.timeoutMilliseconds).toBe(60_000);
 	});
@@ -59,7 +64,12 @@ describe('a chat', () => {
 	});
 
 	it('names tools', () => {
-		const request = chatRequest({ message: 'a', tools: 'some', toolNames: 'one, two,', timeoutSeconds: 1 });
+		const request = chatRequest({
+			message: 'a',
+			tools: 'some',
+			toolNames: 'one, two,',
+			timeoutSeconds: 1,
+		});
 		expect(request.body?.tools).toEqual(['one', 'two']);
 	});
 });
@@ -74,7 +84,12 @@ describe('code', () => {
 
 describe('a flow', () => {
 	it('carries its key and its callback', () => {
-		const request = flowRequest({ flow: 'chat', parameters: { message: 'a' }, key: 'k', callbackUrl: 'http://n/' });
+		const request = flowRequest({
+			flow: 'chat',
+			parameters: { message: 'a' },
+			key: 'k',
+			callbackUrl: 'http://n/',
+		});
 		expect(request.path).toBe('/api/flows/chat/runs');
 		expect(request.headers).toEqual({ 'Idempotency-Key': 'k' });
 		expect(request.body).toEqual({ parameters: { message: 'a' }, callback_url: 'http://n/' });
@@ -148,6 +163,9 @@ it('a route is explained by the model server, with the question before', () => {
 	expect(routeRequest('and in Python?', 'Sort a list in C')).toMatchObject({
 		path: '/v1/route',
 		at: 'models',
-		body: { model: 'auto', messages: [{ content: 'Sort a list in C' }, { content: 'and in Python?' }] },
+		body: {
+			model: 'auto',
+			messages: [{ content: 'Sort a list in C' }, { content: 'and in Python?' }],
+		},
 	});
 });

@@ -22,7 +22,12 @@ describe('looking at a run', () => {
 });
 
 describe('a run', () => {
-	const run = (fields: Partial<Run>): Run => ({ id: 'r', kind: 'chat', status: 'completed', ...fields });
+	const run = (fields: Partial<Run>): Run => ({
+		id: 'r',
+		kind: 'chat',
+		status: 'completed',
+		...fields,
+	});
 
 	it('has ended in four ways', () => {
 		expect(['completed', 'failed', 'cancelled', 'crashed'].every(hasEnded)).toBe(true);
@@ -35,6 +40,8 @@ describe('a run', () => {
 		expect(failureOf(run({ status: 'failed', error: { code: 'c', detail: 'no voice' } }))).toBe(
 			'The run failed: no voice',
 		);
-		expect(failureOf(run({ status: 'crashed', error: { code: 'lost', detail: null } }))).toBe('The run crashed: lost');
+		expect(failureOf(run({ status: 'crashed', error: { code: 'lost', detail: null } }))).toBe(
+			'The run crashed: lost',
+		);
 	});
 });

@@ -10,8 +10,15 @@ const BODY = Buffer.from('{"type":"run.completed","text":"¿Qué?"}');
 const NOW = 1_800_000_000;
 
 function signed(body = BODY, timestamp = NOW, key = KEY, id = 'evt'): Record<string, string> {
-	const signature = createHmac('sha256', key).update(`${id}.${timestamp}.`).update(body).digest('base64');
-	return { 'webhook-id': id, 'webhook-timestamp': String(timestamp), 'webhook-signature': `v1,${signature}` };
+	const signature = createHmac('sha256', key)
+		.update(`${id}.${timestamp}.`)
+		.update(body)
+		.digest('base64');
+	return {
+		'webhook-id': id,
+		'webhook-timestamp': String(timestamp),
+		'webhook-signature': `v1,${signature}`,
+	};
 }
 
 describe('a signature', () => {
@@ -27,7 +34,9 @@ describe('a signature', () => {
 			'webhook-timestamp': '1614265330',
 			'webhook-signature': 'v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=',
 		};
-		expect(verify(published, headers, Buffer.from('{"test": 2432232314}'), 1614265330).valid).toBe(true);
+		expect(verify(published, headers, Buffer.from('{"test": 2432232314}'), 1614265330).valid).toBe(
+			true,
+		);
 	});
 
 	it('may stand among others, of a new key and of versions to come', () => {
@@ -37,7 +46,10 @@ describe('a signature', () => {
 	});
 
 	it('of another body, key or id is refused', () => {
-		expect(verify(SECRET, signed(), Buffer.from('{}'), NOW)).toEqual({ valid: false, reason: 'the signature is wrong' });
+		expect(verify(SECRET, signed(), Buffer.from('{}'), NOW)).toEqual({
+			valid: false,
+			reason: 'the signature is wrong',
+		});
 		expect(verify(SECRET, signed(BODY, NOW, Buffer.alloc(32, 8)), BODY, NOW).valid).toBe(false);
 		expect(verify(SECRET, { ...signed(), 'webhook-id': 'other' }, BODY, NOW).valid).toBe(false);
 	});
@@ -49,22 +61,38 @@ describe('a signature', () => {
 		expect(verify(SECRET, signed(BODY, NOW + 301), BODY, NOW).valid).toBe(false);
 	});
 
-	it.each(['webhook-id', 'webhook-timestamp', 'webhook-signature'])('without %s is refused', (name) => {
-		expect(verify(SECRET, { ...signed(), [name]: undefined }, BODY, NOW).valid).toBe(false);
-	});
+	it.each(['webhook-id', 'webhook-timestamp', 'webhook-signature'])(
+		'without %s is refused',
+		(name) => {
+			expect(verify(SECRET, { ...signed(), [name]: undefined }, BODY, NOW).valid).toBe(false);
+		},
+	);
 
-	it.each(['1e9', 'now', '-1', ' 1', '9'.repeat(13)])('with the timestamp %j is refused', (timestamp) => {
-		expect(verify(SECRET, { ...signed(), 'webhook-timestamp': timestamp }, BODY, NOW).valid).toBe(false);
-	});
+	it.each(['1e9', 'now', '-1', ' 1', '9'.repeat(13)])(
+		'with the timestamp %j is refused',
+		(timestamp) => {
+			expect(verify(SECRET, { ...signed(), 'webhook-timestamp': timestamp }, BODY, NOW).valid).toBe(
+				false,
+			);
+		},
+	);
 
 	it.each(['', 'v1', 'v1,', 'v2,AAAA', 'v1,%%%'])('written %j is refused', (signature) => {
-		expect(verify(SECRET, { ...signed(), 'webhook-signature': signature }, BODY, NOW).valid).toBe(false);
+		expect(verify(SECRET, { ...signed(), 'webhook-signature': signature }, BODY, NOW).valid).toBe(
+			false,
+		);
 	});
 
-	it.each(['', 'whsec_', 'whsec_ñ', 'whsec_AAAA', KEY.toString('base64')])('by the secret %j is refused', (secret) => {
-		expect(verify(secret, signed(), BODY, NOW)).toMatchObject({ valid: false, reason: 'the secret is malformed' });
-		expect(keyOf(secret)).toBeNull();
-	});
+	it.each(['', 'whsec_', 'whsec_ñ', 'whsec_AAAA', KEY.toString('base64')])(
+		'by the secret %j is refused',
+		(secret) => {
+			expect(verify(secret, signed(), BODY, NOW)).toMatchObject({
+				valid: false,
+				reason: 'the secret is malformed',
+			});
+			expect(keyOf(secret)).toBeNull();
+		},
+	);
 });
 
 describe('an id', () => {

@@ -82,9 +82,9 @@ export class Capibara6 implements INodeType {
 			} catch (error) {
 				const known = asNodeError(this, error, i);
 				if (!this.continueOnFail()) throw known;
+				// These two alone are what n8n knows for an error item: it keeps both, and finds its error output.
 				results.push({
-					json: { error: known.message, hint: known.description ?? '' },
-					error: known,
+					json: { error: known.message, message: known.description ?? '' },
 					pairedItem: { item: i },
 				});
 			}

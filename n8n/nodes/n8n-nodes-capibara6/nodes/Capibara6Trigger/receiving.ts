@@ -22,7 +22,12 @@ export function receive(caller: IWebhookFunctions, ignoreOwn: boolean): IWebhook
 	if (ignoreOwn && workflowOf(event) === caller.getWorkflow().id) {
 		return answered(caller, OK, 'it is of this workflow itself');
 	}
-	return { workflowData: [[{ json: { id: verdict.id, ...event } }]] };
+	// Answered here, and not by n8n: before it answers itself it makes the execution, which forgets that the static data
+	// has changed, and the id would not be kept.
+	return {
+		...answered(caller, OK, null),
+		workflowData: [[{ json: { id: verdict.id, ...event } }]],
+	};
 }
 
 /** The workflow whose execution began the run; undefined where there was none. */
@@ -31,10 +36,13 @@ export function workflowOf(event: IDataObject): unknown {
 	return data?.run?.n8n?.workflow_id;
 }
 
-function answered(caller: IWebhookFunctions, status: number, words: string): IWebhookResponseData {
-	caller
-		.getResponseObject()
-		.status(status)
-		.json(status === OK ? { taken: false, reason: words } : { error: words });
+/** words: why it is not taken; null where it is. */
+function answered(
+	caller: IWebhookFunctions,
+	status: number,
+	words: string | null,
+): IWebhookResponseData {
+	const told = status === OK ? { taken: words === null, reason: words } : { error: words };
+	caller.getResponseObject().status(status).json(told);
 	return { noWebhookResponse: true };
 }

@@ -41,7 +41,7 @@ const send: Operation = async function (i) {
 		extra: jsonObject(options.extra ?? {}, 'Extra Fields'),
 		timeoutSeconds: (options.timeoutSeconds as number | undefined) ?? 600,
 	};
-	const reply = await call<ChatReply>(this, chatRequest(asked), i, this.getExecutionCancelSignal());
+	const reply = await call<ChatReply>(this, chatRequest(asked), i);
 	const shown = options.fullReply ? reply : brief(reply);
 	return [
 		result(

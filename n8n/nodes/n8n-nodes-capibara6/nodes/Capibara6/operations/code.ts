@@ -14,12 +14,7 @@ const run: Operation = async function (i) {
 		conversationId: options.conversationId as string | undefined,
 		files: await filesOf(this, options.inputBinaryFields as string | undefined, i),
 	});
-	const reply = await call<IDataObject & { files?: RunFile[] }>(
-		this,
-		request,
-		i,
-		this.getExecutionCancelSignal(),
-	);
+	const reply = await call<IDataObject & { files?: RunFile[] }>(this, request, i);
 	const wished = options.downloadFiles === true;
 	return [
 		result(reply, i, wished ? await filesAsBinary(this, reply.files ?? [], 'file_', i) : undefined),
