@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,24 +78,6 @@ def test_what_the_team_changes_stays_theirs(workflows: Workflows) -> None:
     workflows.write("doubled", {**RUNS_CODE, "connections": {}})
     assert "'Doubled' was changed here and is left as it is" in workflows.up()
     assert workflows.held("doubled")["nodes"][1]["parameters"]["jsCode"] == "return [{json: {number: 7}}];"
-
-
-def test_a_killed_n8n_comes_back_with_its_workflows_and_its_code(stack: Stack, workflows: Workflows) -> None:
-    workflows.write("doubled", RUNS_CODE)
-    workflows.up()
-    assert doubled(workflows, 1) == 2
-    before = stack.status()
-    os.kill(before["n8n"]["pid"], signal.SIGKILL)
-    eventually(lambda: stack.status()["n8n"]["pid"] not in (None, before["n8n"]["pid"]), 60, "n8n is started again")
-    eventually(lambda: set(stack.states().values()) == {"ready"}, 120, "everything is ready")
-    eventually(lambda: _answers(workflows), 60, "code runs again")
-
-
-def _answers(workflows: Workflows) -> bool:
-    try:
-        return bool(doubled(workflows, 2) == 4)
-    except (AssertionError, httpx.HTTPError):
-        return False
 
 
 def test_it_is_given_none_of_our_variables_and_the_runner_no_key(stack: Stack) -> None:

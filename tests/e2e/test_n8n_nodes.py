@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ from tests.e2e.n8n_workflows import Workflows
 from tests.e2e.stack import MODEL_SECONDS, Stack, eventually
 
 NODE = "n8n-nodes-capibara6.capibara6"
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can make users and cgroups for sandboxes")
 CREDENTIAL = {"capibara6Api": {"id": "?", "name": "Capibara6 API"}}
 
 
@@ -53,7 +56,11 @@ def workflows(installed: Stack) -> Iterator[Workflows]:
         waitBy="callback",
         waitMinutes=5,
     )
-    made.write("e2e-wait", workflow("e2e-wait", webhook("e2e-wait"), code))
+    noted = {
+        "name": "Noted", "type": "n8n-nodes-base.code", "typeVersion": 2,
+        "parameters": {"jsCode": "return [{json: {...$json, doubled: 2 * $json.total_ms}}];"},
+    }  # fmt: skip
+    made.write("e2e-wait", workflow("e2e-wait", webhook("e2e-wait"), code, noted))
     wrong = ours(
         resource="flow",
         operation="start",
@@ -65,8 +72,8 @@ def workflows(installed: Stack) -> Iterator[Workflows]:
         "name": "Ended", "type": "n8n-nodes-capibara6.capibara6Trigger", "typeVersion": 1, "credentials": CREDENTIAL,
         "parameters": {"events": ["run.completed"], "kinds": ["chat"]},
     }  # fmt: skip
-    noted = {"name": "Noted", "type": "n8n-nodes-base.noOp", "typeVersion": 1, "parameters": {}}
-    made.write("e2e-trigger", workflow("e2e-trigger", trigger, noted))
+    nothing = {"name": "Nothing", "type": "n8n-nodes-base.noOp", "typeVersion": 1, "parameters": {}}
+    made.write("e2e-trigger", workflow("e2e-trigger", trigger, nothing))
     told = made.up()
     assert "4 of them new" in told, told
     yield made
@@ -89,16 +96,36 @@ def test_a_chat_by_our_node_is_a_run_that_tells_its_execution_with_links_both_wa
     assert f"execution {execution['id']}" in shown
 
 
+@as_root
 def test_an_execution_waits_for_a_run_without_a_connection_and_goes_on_when_it_is_called(
     stack: Stack, workflows: Workflows
 ) -> None:
-    begun = workflows.answer("e2e-wait", {"code": "print(6 * 7)"})
-    assert begun is not None
-    [execution] = eventually(lambda: workflows.executions("e2e-wait"), 120, "the execution has gone on and ended")
-    assert execution["status"] == "success"
-    [[item]] = execution["data"]["resultData"]["runData"]["Capibara6"][-1]["data"]["main"]
+    workflows.answer("e2e-wait", {"code": "print(6 * 7)"})
+    went_on(stack, workflows, 1)
+
+
+@as_root
+def test_a_killed_n8n_comes_back_and_what_waited_goes_on(stack: Stack, workflows: Workflows) -> None:
+    before = len(workflows.executions("e2e-wait"))
+    workflows.answer("e2e-wait", {"code": "import time; time.sleep(3)"})
+    killed = stack.status()["n8n"]["pid"]
+    os.kill(killed, signal.SIGKILL)
+    eventually(lambda: stack.status()["n8n"]["pid"] not in (None, killed), 60, "n8n is started again")
+    eventually(stack.answers, 120, "everything is ready")
+    went_on(stack, workflows, before + 1)
+
+
+def went_on(stack: Stack, workflows: Workflows, count: int) -> None:
+    """The newest execution has waited for its run, was called, and its code has run after that."""
+    execution = eventually(
+        lambda: len(found := workflows.executions("e2e-wait")) == count and found[0], 120, "the execution has ended"
+    )
+    assert execution["status"] == "success", execution
+    runs = execution["data"]["resultData"]["runData"]
+    [[item]] = runs["Noted"][-1]["data"]["main"]
     run = item["json"]
     assert (run["status"], run["kind"], run["timed_out"]) == ("completed", "code", False)
+    assert run["doubled"] == 2 * run["total_ms"]
     story = stack.run_story(run["run_id"])
     assert story["callback"]["state"] == "delivered"
     assert story["n8n"]["execution_id"] == str(execution["id"])

@@ -9,10 +9,12 @@ from typing import Any
 import httpx
 
 from wire.clients.base import ServiceClient
-from wire.errors import ApiError, DeadlineExceeded, NotFound, UpstreamFailed, error_of
+from wire.errors import ApiError, DeadlineExceeded, NotFound, Unavailable, UpstreamFailed
 
 JSON = "application/json"
 TOLD_CHARS = 500
+# How an n8n answers that takes no requests yet, the first with status 200.
+STARTING = (b"n8n is starting up", b'{"code":503,"message":"Database is not ready!')
 
 
 class WorkflowClient(ServiceClient):
@@ -25,9 +27,9 @@ class WorkflowClient(ServiceClient):
     async def call(self, path: str, body: Any, headers: Mapping[str, str], timeout_seconds: float) -> Any:
         """The answer of the workflow whose webhook has this path. Nothing is tried twice here.
 
-        Raises ApiError: `n8n_unreachable` (nothing was sent), `n8n_timeout`, `n8n_disconnected`,
-        `workflow_not_found` (no active workflow has such a webhook), `workflow_failed` (n8n answered with an error),
-        `workflow_answer_not_json`, `workflow_answer_too_large`.
+        Raises ApiError: `n8n_unreachable` (nothing was sent), `n8n_not_ready` (it is starting), `n8n_timeout`,
+        `n8n_disconnected`, `workflow_not_found` (no active workflow has such a webhook), `workflow_failed` (an error was
+        answered), `workflow_answer_not_json`, `workflow_answer_too_large`.
         """
         content = json.dumps(body, ensure_ascii=False).encode()
         timeout = httpx.Timeout(timeout_seconds, connect=self._http.timeout.connect, pool=self._http.timeout.pool)
@@ -48,6 +50,8 @@ class WorkflowClient(ServiceClient):
             raise DeadlineExceeded("n8n did not take the request in time.", code="n8n_timeout") from None
         except httpx.HTTPError as error:
             raise self.unreachable(error) from error
+        if data.startswith(STARTING):
+            raise Unavailable("n8n is starting.", code="n8n_not_ready", retry_after_seconds=5)
         if not 200 <= reply.status_code < 300:
             raise _refused(path, reply, data)
         try:
@@ -77,8 +81,6 @@ def _refused(path: str, reply: httpx.Response, data: bytes) -> ApiError:
         return NotFound(
             f"n8n has no active workflow with a webhook {path!r} that takes a POST: {said}", code="workflow_not_found"
         )
-    if status in (502, 503, 504):
-        return error_of(status, f"n8n is not ready to run the workflow at {path!r}: {said}", code="n8n_not_ready")
     return UpstreamFailed(f"The workflow at {path!r} failed; n8n answered {said}", code="workflow_failed")
 
 

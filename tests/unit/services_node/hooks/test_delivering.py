@@ -39,6 +39,7 @@ class House:
     away: int = 0
     ends: list[tuple[str, str]] = field(default_factory=list)
     position: int = 0
+    looked: int = 0
 
     def ended(self, url: str, *, is_callback: bool = False) -> uuid.UUID:
         self.position += 1
@@ -62,6 +63,7 @@ class House:
         return [Leased(uuid.uuid5(uuid.NAMESPACE_URL, url), "ana", url, True, self.tries[url]) for url in found]
 
     async def outlook(self) -> tuple[bool, float | None]:
+        self.looked += 1
         return True, None
 
     async def waiting(self, leased: Leased, most: int) -> tuple[list[OutgoingEvent], int] | None:
@@ -159,7 +161,7 @@ async def test_a_run_that_ends_is_told_at_once() -> None:
         DeliveryLimits(LIMITS.retrying, 10, 4, 3600, LIMITS.retention, 100),
     )  # fmt: skip
     task.start()
-    await asyncio.sleep(0.05)  # it has looked, and would look again in an hour
+    await until(lambda: house.looked > 0)  # it would look again in an hour
     house.ended("a")
     task.run_ended()
     await until(lambda: not house.waiting_for["a"])
