@@ -28,8 +28,8 @@ class WorkflowClient(ServiceClient):
         """The answer of the workflow whose webhook has this path. Nothing is tried twice here.
 
         Raises ApiError: `n8n_unreachable` (nothing was sent), `n8n_not_ready` (it is starting), `n8n_timeout`,
-        `n8n_disconnected`, `workflow_not_found` (no active workflow has such a webhook), `workflow_failed` (an error was
-        answered), `workflow_answer_not_json`, `workflow_answer_too_large`.
+        `n8n_disconnected`, `workflow_not_found` (no active workflow has such a webhook), `workflow_failed` (it answered
+        an error), `workflow_answer_not_json`, `workflow_answer_too_large`.
         """
         content = json.dumps(body, ensure_ascii=False).encode()
         timeout = httpx.Timeout(timeout_seconds, connect=self._http.timeout.connect, pool=self._http.timeout.pool)
