@@ -39,7 +39,7 @@ class Workflows:
             lambda: (
                 "not registered" not in (r := httpx.request(method, url, timeout=MODEL_SECONDS, **options)).text and r
             ),
-            30,
+            90,
             f"{path} listens",
         )
 
