@@ -33,14 +33,11 @@ def meanings(settings: Settings, topology: Topology) -> dict[str, str]:
 def watched(topology: Topology) -> list[dict[str, str]]:
     """The services that other nodes can ask whether they are ready: neither those that this installation leaves out,
     nor what would wait for one of those in vain."""
-    gone, found = set(topology.without), []
-    for service in topology.services():
-        if service.name in gone or gone.intersection(service.after):
-            gone.add(service.name)
-        elif service.ready_path is not None and not service.only_loopback:
-            url = topology.url(service.name) + service.ready_path
-            found.append({"name": service.name, "node": service.node, "url": url})
-    return found
+    return [
+        {"name": service.name, "node": service.node, "url": topology.url(service.name) + service.ready_path}
+        for service in topology.kept_services()
+        if service.ready_path is not None and not service.only_loopback
+    ]
 
 
 def filled(value: Any, meant: Mapping[str, str]) -> Any:

@@ -141,16 +141,20 @@ class Topology:
         """What runs in this installation, on any node, in the table's order."""
         return tuple(s for s in SERVICES if not (s.name == "postgres" and self.external_database))
 
-    def local_services(self) -> tuple[Service, ...]:
-        """What runs on this machine: neither what it leaves out, nor what would wait for that in vain."""
+    def kept_services(self) -> tuple[Service, ...]:
+        """Of these, neither what this machine leaves out, nor what would wait for that in vain."""
         services = self.services()
         gone, kept = {service.name for service in services} & self.without, []
         for service in services:  # the table names what others wait for before them
             if service.name in gone or gone.intersection(service.after):
                 gone.add(service.name)
-            elif self.node is None or service.node == self.node:
+            else:
                 kept.append(service)
         return tuple(kept)
+
+    def local_services(self) -> tuple[Service, ...]:
+        """What runs on this machine."""
+        return tuple(s for s in self.kept_services() if self.node is None or s.node == self.node)
 
     def service(self, name: str) -> Service:
         for service in SERVICES:
