@@ -1,8 +1,8 @@
 """Events of ended runs while their receiver is down for a while: what is lost, out of order, or told twice.
 
 For `bench workflows`: asked of a chat API that runs, whose database is written past it: runs that begin and end as fast
-as one writer gets. The receiver is down at first, answers every so many-th event with an error, and is down once more
-in the middle.
+as one writer gets, in turn one that a hook is told of and one with a callback. The receiver is down at first, answers
+every so many-th event with an error, and is down once more in the middle.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from typing import Any
 import httpx
 from sqlalchemy import URL
 
-from bench._callback_figures import Came, judged
+from bench._callback_figures import Came, Ended, judged
 from db.engine import Database
+from db.queued import NewQueued, QueuedRuns
 from db.records import FinishedRun, NewRun
 from db.turns import Turns
 from wire.ids import uuid7
 from wire.webhooks import WebhookRefused, verify
 
 KIND = "measured"
+HOOK, CALLBACK = "/hook", "/callback"
 DOWN_SECONDS = 3.0
 ERROR_EVERY = 29
 END_SECONDS = 300.0
@@ -35,8 +37,10 @@ LOOK_SECONDS = 0.05
 
 @dataclass
 class Receiver:
+    """secrets: by path."""
+
     port: int
-    secret: str = ""
+    secrets: dict[str, str] = field(default_factory=dict)
     came: list[Came] = field(default_factory=list)
     _server: asyncio.Server | None = None
 
@@ -51,14 +55,16 @@ class Receiver:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")[1:]
+            first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            path = first.split(" ")[1]
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
             body = await reader.readexactly(int(headers["content-length"]))
             self.came.append(
                 Came(
+                    path,
                     headers["webhook-id"],
                     json.loads(body)["data"]["run"]["id"],
-                    self._verified(headers, body),
+                    self._verified(path, headers, body),
                     time.monotonic(),
                 )
             )
@@ -67,9 +73,9 @@ class Receiver:
             await writer.drain()
         writer.close()
 
-    def _verified(self, headers: dict[str, str], body: bytes) -> bool:
+    def _verified(self, path: str, headers: dict[str, str], body: bytes) -> bool:
         try:
-            verify(self.secret, headers, body, time.time())
+            verify(self.secrets[path], headers, body, time.time())
         except WebhookRefused:
             return False
         return True
@@ -82,18 +88,20 @@ async def callbacks(
     headers = {"authorization": f"Bearer {key}"} if key else {}
     receiver, database = Receiver(port), Database(database_url)
     async with httpx.AsyncClient(base_url=chat_url, headers=headers, timeout=30, trust_env=False) as chat:
-        url = f"http://127.0.0.1:{port}/"
-        asked = {"url": url, "events": ["run.completed"], "kinds": [KIND]}
+        url = f"http://127.0.0.1:{port}"
+        asked = {"url": url + HOOK, "events": ["run.completed"], "kinds": [KIND]}
         hook = (await chat.post("/api/hooks", json=asked)).raise_for_status().json()
-        receiver.secret = hook["secret"]
+        secret = (await chat.get("/api/hooks/secret")).raise_for_status().json()["secret"]
+        receiver.secrets = {HOOK: hook["secret"], CALLBACK: secret}
+        url += CALLBACK
         try:
-            wanted = await _ended(database, owner, events // 2)
+            wanted = await _ended(database, owner, events // 2, url)
             await asyncio.sleep(DOWN_SECONDS)
             back = time.monotonic()
             await receiver.up()
             await _until(receiver, events // 4)
             await receiver.down()
-            wanted += await _ended(database, owner, events - events // 2)
+            wanted += await _ended(database, owner, events - events // 2, url)
             await asyncio.sleep(DOWN_SECONDS)
             again = time.monotonic()
             await receiver.up()
@@ -121,17 +129,22 @@ async def _until(receiver: Receiver, count: int) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _ended(database: Database, owner: str, count: int) -> list[str]:
-    turns, now, ids = Turns(database), datetime.now(UTC), []
+async def _ended(database: Database, owner: str, count: int, callback_url: str) -> list[Ended]:
+    turns, queued, now, ended = Turns(database), QueuedRuns(database), datetime.now(UTC), []
     one = NewRun(uuid7(), owner, KIND, None, False, "", uuid.uuid4().hex, "bench", uuid7(), None, ())
-    for _ in range(count):
-        run = replace(one, id=uuid7())
-        await turns.begin(run)
-        await turns.finish(
-            FinishedRun(
-                run.id, run.owner, None, "completed", uuid7(), "", True, None, None, None, None, None, None, None,
-                1.0, None, None, now, now, (),
-            )
-        )  # fmt: skip
-        ids.append(str(run.id))
-    return ids
+    for number in range(count):
+        id_ = uuid7()
+        if number % 2:
+            run = NewQueued(id_, owner, f"{KIND}-called", one.trace_id, "bench", uuid7(), callback_url=callback_url)
+            await queued.queue(run, None)
+            await queued.close(id_, "completed")
+        else:
+            await turns.begin(replace(one, id=id_))
+            await turns.finish(
+                FinishedRun(
+                    id_, owner, None, "completed", uuid7(), "", True, None, None, None, None, None, None, None,
+                    1.0, None, None, now, now, (),
+                )
+            )  # fmt: skip
+        ended.append(Ended(CALLBACK if number % 2 else HOOK, str(id_)))
+    return ended

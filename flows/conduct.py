@@ -302,6 +302,8 @@ class Conductor:
                 status, error = "failed", unsaved
             ended_at, total_ms = datetime.now(UTC), work.account.elapsed_ms()
             link.end(_outcome(status, error, ended_at, work.account.mark))
+            if status == "cancelled" and error is not None:
+                self._stop_children(run, error)
             if unsaved is None:
                 attach()
                 record = work.finished(run, status, error, Span(ended_at, total_ms))
@@ -317,6 +319,14 @@ class Conductor:
                 del self._active[run.id]
         self._observe(run, last)
         active.close(last)
+
+    def _stop_children(self, parent: NewRun, reason: ApiError) -> None:
+        """What a cancelled run asked for has nobody left to take it. n8n goes on when a webhook's caller has gone,
+        and meets this where it waits for a run.
+        """
+        for active in self._active.values():
+            if active.run.parent_id == parent.id and active.run.owner == parent.owner:
+                active.stop(reason)
 
     async def _begin(self, active: ActiveRun[Any, Any]) -> ApiError | None:
         """Writes the run's first rows. On failure, ends it: an answer that isn't kept is not given."""

@@ -108,7 +108,8 @@ def _head(story: Story) -> list[str]:
 def _whence(story: Story) -> list[str]:
     """Where the run came from, where else it can be looked at, and where its end is told."""
     n8n, callback = story.get("n8n") or {}, story.get("callback")
-    by = f", execution {n8n['execution_id']} of workflow {n8n.get('workflow_id') or '?'}" if n8n else ""
+    way = "to " if story.get("kind") == "workflow" and story.get("origin") != "n8n" else ""
+    by = f", {way}execution {n8n['execution_id']} of workflow {n8n.get('workflow_id') or '?'}" if n8n else ""
     lines = [_plain(f"from {story['origin']}{by}")] if story.get("origin") else []
     lines += [_plain(f"{name} {url}") for name, url in (story.get("links") or {}).items()]
     if callback:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator
 
-from db.records import RunFilter, RunOrigin, RunStatus
+from db.records import RunFilter, RunOrigin, RunRecord, RunStatus
 from db.runs import BATCHES
+from flows.workflows import KIND as WORKFLOW
 from services_node.chat_api.batches import cancel_batch
 from services_node.chat_api.hooks.events import response_of
 from services_node.chat_api.paging import decode_cursor, page, within
@@ -81,7 +84,10 @@ async def cancel(run_id: uuid.UUID, request: Request) -> RunStory:
 
 async def _story(parts: Parts, run_id: uuid.UUID) -> RunStory:
     run = await parts.runs.get(run_id, owner())
-    children = RunFilter(parent_id=run_id)
+    children = await parts.runs.page(
+        owner(), limit=MOST_CHILDREN, wanted=RunFilter(parent_id=run_id), oldest_first=True
+    )
+    run = _in_n8n(run, children)
     steps = await parts.runs.steps(run_id)
     messages = (
         await parts.conversations.messages_of_run(run.conversation_id, owner(), run_id, limit=MAX_MESSAGES + 1)
@@ -92,9 +98,17 @@ async def _story(parts: Parts, run_id: uuid.UUID) -> RunStory:
         run,
         steps,
         await parts.file_rows.of_run(run_id, owner()),
-        await parts.runs.page(owner(), limit=MOST_CHILDREN, wanted=children, oldest_first=True),
+        children,
         messages,
         response=response_of(messages, steps),
         links=parts.pages.links(run),
         callback=await parts.hooks.callback(run_id),
     )
+
+
+def _in_n8n(run: RunRecord, children: Sequence[RunRecord]) -> RunRecord:
+    """A run of a workflow learns which execution it began from what that asked for: n8n's answer does not say."""
+    told = next((child for child in children if child.n8n_execution_id is not None), None)
+    if run.kind != WORKFLOW or run.n8n_execution_id is not None or told is None:
+        return run
+    return replace(run, n8n_execution_id=told.n8n_execution_id, n8n_workflow_id=told.n8n_workflow_id)

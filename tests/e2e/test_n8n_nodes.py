@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from tests.e2e.n8n_workflows import Workflows
 from tests.e2e.stack import MODEL_SECONDS, Stack, eventually
+from wire.webhooks import signed_headers
 
 NODE = "n8n-nodes-capibara6.capibara6"
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can make users and cgroups for sandboxes")
@@ -22,6 +25,9 @@ CREDENTIAL = {"capibara6Api": {"id": "?", "name": "Capibara6 API"}}
 def webhook(path: str) -> dict[str, Any]:
     parameters = {"httpMethod": "POST", "path": path, "responseMode": "lastNode", "responseData": "firstEntryJson"}
     return {"name": "Webhook", "type": "n8n-nodes-base.webhook", "typeVersion": 2, "parameters": parameters}
+
+
+AT_ONCE = {"parameters": {"httpMethod": "POST", "path": "e2e-loop", "responseMode": "onReceived"}}
 
 
 def ours(**parameters: Any) -> dict[str, Any]:
@@ -61,6 +67,15 @@ def workflows(installed: Stack) -> Iterator[Workflows]:
         "parameters": {"jsCode": "return [{json: {...$json, seen: `${$json.kind} ${$json.status}`}}];"},
     }  # fmt: skip
     made.write("e2e-wait", workflow("e2e-wait", webhook("e2e-wait"), code, noted))
+    turns = {
+        "name": "Turns", "type": "n8n-nodes-base.code", "typeVersion": 2,
+        "parameters": {"jsCode": "return $json.body.codes.map((code) => ({json: {body: {code}}}));"},
+    }  # fmt: skip
+    loop = {"name": "Loop", "type": "n8n-nodes-base.splitInBatches", "typeVersion": 3, "parameters": {}}
+    looped = workflow("e2e-loop", webhook("e2e-loop") | AT_ONCE, turns, loop, code)
+    looped["connections"]["Loop"] = {"main": [[], [{"node": "Capibara6", "type": "main", "index": 0}]]}
+    looped["connections"]["Capibara6"] = {"main": [[{"node": "Loop", "type": "main", "index": 0}]]}
+    made.write("e2e-loop", looped)
     wrong = ours(
         resource="flow",
         operation="start",
@@ -75,7 +90,7 @@ def workflows(installed: Stack) -> Iterator[Workflows]:
     nothing = {"name": "Nothing", "type": "n8n-nodes-base.noOp", "typeVersion": 1, "parameters": {}}
     made.write("e2e-trigger", workflow("e2e-trigger", trigger, nothing))
     told = made.up()
-    assert "4 of them new" in told, told
+    assert "5 of them new" in told, told
     yield made
     made.clean()
 
@@ -102,6 +117,35 @@ def test_an_execution_waits_for_a_run_without_a_connection_and_goes_on_when_it_i
 ) -> None:
     workflows.answer("e2e-wait", {"code": "print(6 * 7)"})
     went_on(stack, workflows, 1)
+
+
+@as_root
+def test_a_call_that_comes_twice_does_not_end_the_next_turn_of_a_loop(stack: Stack, workflows: Workflows) -> None:
+    workflows.answer("e2e-loop", {"codes": ["print('one')", "import time; time.sleep(10); print('two')"]})
+
+    def begun() -> list[dict[str, Any]]:
+        """Runs of the execution, oldest first."""
+        runs = stack.get("chat-api", "/api/runs?origin=n8n&kind=code&limit=50")["runs"]
+        return [run for run in reversed(runs) if run["n8n"]["workflow_id"] == "capibara6-e2e-loop"]
+
+    first, second = eventually(lambda: len(runs := begun()) == 2 and runs, 60, "the second turn has begun")
+    story = stack.run_story(first["id"])
+    assert story["callback"]["state"] == "delivered"
+    asked = {"workflowId": "capibara6-e2e-loop", "status": "waiting"}
+    eventually(
+        lambda: workflows.api.get("/api/v1/executions", params=asked).json()["data"], 10, "the second turn waits"
+    )
+    body = json.dumps({"type": "run.completed", "data": {"run": {"id": first["id"]}}}).encode()
+    secret = stack.get("chat-api", "/api/hooks/secret")["secret"]
+    headers = signed_headers(secret, "msg-again", int(time.time()), body) | {"content-type": "application/json"}
+    again = httpx.post(story["callback"]["url"], content=body, headers=headers, timeout=30)
+    assert (again.status_code, again.json()) == (200, {"ignored": "another run is waited for"})
+    assert stack.run_story(second["id"])["status"] == "running"
+    [execution] = eventually(lambda: workflows.executions("e2e-loop"), 60, "the execution has ended")
+    assert execution["status"] == "success", execution
+    turns = execution["data"]["resultData"]["runData"]["Capibara6"]
+    told = [turn["data"]["main"][0][0]["json"] for turn in turns]
+    assert [(run["id"], run["status"]) for run in told] == [(first["id"], "completed"), (second["id"], "completed")]
 
 
 @as_root
@@ -146,6 +190,9 @@ def test_a_flow_calls_a_workflow_and_takes_its_answer_and_both_are_one_story(
     answer = next(file for file in story["files"] if file["name"] == "answer.json")
     said = httpx.get(f"{chat_api}{answer['url']}", timeout=30).json()
     assert said["response"].strip()
+    [child] = story["children"]
+    assert child["id"] == said["run_id"]
+    assert story["n8n"] == child["n8n"] and story["links"]["n8n"]
     nowhere = httpx.post(
         f"{chat_api}/api/flows/workflow/runs", json={"parameters": {"path": "e2e-nowhere"}}, timeout=30
     ).json()

@@ -65,14 +65,16 @@ def start(
     streaming: bool = True,
     run_id: uuid.UUID | None = None,
     queued: bool = False,
+    parent_id: uuid.UUID | None = None,
+    owner: str = "ana",
 ) -> ActiveRun[Any, Any]:
     run_id, conversation_id = run_id or uuid7(), uuid7()
     context = RequestContext(run_id, TraceContext.new(), LOCAL)
     request = TurnRequest(context, conversation_id, None, (ChatMessage("user", "hola"),), {}, seconds)
     assistance = Assistance(model, Tools(), Prompts(), LIMITS)
     messages = (NewMessage(uuid7(), "user", "hola"),)
-    run = NewRun(run_id, "ana", "chat", conversation_id, True, "hola", "0" * 32, "stack", uuid.uuid4(), None, messages)
-    run = replace(run, queued=queued)
+    run = NewRun(run_id, owner, "chat", conversation_id, True, "hola", "0" * 32, "stack", uuid.uuid4(), None, messages)
+    run = replace(run, queued=queued, parent_id=parent_id)
     return conductor.begin(ChatWork(request, assistance, at_once), run, streaming=streaming)
 
 
@@ -281,3 +283,29 @@ def work_of(run: NewRun) -> ChatWork:
     context = RequestContext(run.id, TraceContext.new(), LOCAL)
     request = TurnRequest(context, uuid7(), None, (ChatMessage("user", "hola"),), {}, 30)
     return ChatWork(request, Assistance(Model([None]), Tools(), Prompts(), LIMITS), at_once)
+
+
+async def test_what_a_cancelled_run_asked_for_is_cancelled_with_it() -> None:
+    conductor, parent, _ = begin(Model([None]), Rows(), turns=9)
+    child = start(conductor, Model([None]), parent_id=parent.run.id)
+    grandchild = start(conductor, Model([None]), parent_id=child.run.id)
+    another = start(conductor, Model([None]), parent_id=parent.run.id, owner="eva")
+    parent.cancel("cancelled_by_client")
+    async with asyncio.timeout(5):
+        for ended in [await one.ended() for one in (parent, child, grandchild)]:
+            assert ended.status == "cancelled" and ended.error is not None
+            assert ended.error.code == "cancelled_by_client"
+    assert conductor.active("chat") == 1
+    another.cancel("cancelled_by_client")
+    await another.ended()
+
+
+async def test_what_a_run_that_failed_asked_for_goes_on() -> None:
+    conductor, parent, _ = begin(Model([None, token("a")]), Rows(), turns=9)
+    child = start(conductor, Model([None]), parent_id=parent.run.id)
+    parent.stop(Unavailable("away"), "failed")
+    await parent.ended()
+    await asyncio.sleep(0)
+    assert conductor.active("chat") == 1
+    child.cancel("cancelled_by_client")
+    await child.ended()

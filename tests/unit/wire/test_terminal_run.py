@@ -82,6 +82,10 @@ def test_where_a_run_came_from_and_where_else_it_is_told_stands_above_its_tree()
         "",
     ]
     assert drawn(story(origin="api", links={}, n8n=None, callback=None), 80, START)[3:5] == ["from api", ""]
+    began = story(
+        kind="workflow", origin="api", links={}, n8n={"execution_id": "42", "workflow_id": "aB"}, callback=None
+    )
+    assert "from api, to execution 42 of workflow aB" in drawn(began, 80, START)
 
 
 def test_bars_stand_where_the_parts_were_in_time() -> None:

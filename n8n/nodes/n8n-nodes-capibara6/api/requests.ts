@@ -28,6 +28,7 @@ export const READ_MILLISECONDS = 30_000;
 const WORD = /^[A-Za-z0-9_-]{1,64}$/;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const KEY_CHARS = 255;
+export const PARENT = 'x-capibara6-parent-run-id';
 
 /** By which a run knows the execution that asked for it. Empty outside of one. */
 export function executionHeaders(
@@ -38,6 +39,11 @@ export function executionHeaders(
 	const workflow = typeof workflowId === 'string' ? workflowId : '';
 	if (!WORD.test(execution) || !WORD.test(workflow) || execution.startsWith('__')) return {};
 	return { 'x-capibara6-n8n-execution': execution, 'x-capibara6-n8n-workflow': workflow };
+}
+
+/** By which a run becomes the child of the one that began the execution. Empty where none did. */
+export function parentHeaders(runId: unknown): Record<string, string> {
+	return typeof runId === 'string' && UUID.test(runId) ? { [PARENT]: runId } : {};
 }
 
 /** An address without the slashes at its end. Throws WrongParameter. */

@@ -13,11 +13,12 @@ import { NodeApiError, NodeOperationError } from 'n8n-workflow';
 
 import { bodyOf, problemOf } from './problems';
 import type { ApiRequest } from './requests';
-import { baseUrl, executionHeaders, WrongParameter } from './requests';
+import { baseUrl, executionHeaders, PARENT, parentHeaders, WrongParameter } from './requests';
 import type { RunFile } from './runs';
 
 export const CREDENTIAL = 'capibara6Api';
 const DOWNLOAD_MILLISECONDS = 600_000;
+const WEBHOOK = 'n8n-nodes-base.webhook';
 
 export type Caller = IExecuteFunctions | IHookFunctions | ILoadOptionsFunctions | IWebhookFunctions;
 
@@ -100,6 +101,24 @@ export function statusOf(error: unknown): number | null {
 	return Number.isInteger(code) && code >= 100 && code < 600 ? code : null;
 }
 
+/** The id of the run that began this execution by a webhook, as our flow `workflow` does. */
+function beginnerOf(caller: Caller): unknown {
+	if (!('evaluateExpression' in caller)) return undefined;
+	const webhook = caller
+		.getParentNodes(caller.getNode().name)
+		.find((node) => node.type === WEBHOOK);
+	if (webhook === undefined) return undefined;
+	const name = JSON.stringify(webhook.name);
+	try {
+		return caller.evaluateExpression(
+			`{{ $(${name}).isExecuted ? $(${name}).first().json.headers['${PARENT}'] : '' }}`,
+			0,
+		);
+	} catch {
+		return undefined; // a name that no expression can hold
+	}
+}
+
 async function addressed(
 	caller: Caller,
 	request: ApiRequest,
@@ -111,7 +130,10 @@ async function addressed(
 			request.at === 'models'
 				? baseUrl(credentials.modelServerUrl, 'Model Server URL').replace(/\/v1$/, '')
 				: baseUrl(credentials.baseUrl, 'Base URL');
-		const headers = executionHeaders(caller.getExecutionId?.(), caller.getWorkflow?.().id);
+		const headers = {
+			...executionHeaders(caller.getExecutionId?.(), caller.getWorkflow?.().id),
+			...parentHeaders(beginnerOf(caller)),
+		};
 		return {
 			method: request.method,
 			url: `${base}${request.path}`,

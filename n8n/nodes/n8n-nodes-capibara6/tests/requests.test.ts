@@ -9,6 +9,7 @@ import {
 	flowRequest,
 	idempotencyKey,
 	jsonObject,
+	parentHeaders,
 	resumeUrl,
 	routeRequest,
 	runRequest,
@@ -157,6 +158,13 @@ describe('headers of an execution', () => {
 		expect(executionHeaders('__UNKNOWN__', 'w')).toEqual({});
 		expect(executionHeaders('1'.repeat(65), 'w')).toEqual({});
 	});
+});
+
+it('a run that began the execution is named as parent, nothing else is', () => {
+	expect(parentHeaders(ID)).toEqual({ 'x-capibara6-parent-run-id': ID });
+	for (const other of [undefined, '', 'x', `${ID}\r\nx: y`, 7]) {
+		expect(parentHeaders(other)).toEqual({});
+	}
 });
 
 it('a route is explained by the model server, with the question before', () => {

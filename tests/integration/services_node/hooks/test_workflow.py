@@ -90,7 +90,7 @@ def test_a_workflows_answer_is_the_runs(api: httpx.Client, n8n: StandIn) -> None
         ({"path": "nobody"}, "workflow_not_found"),
         ({"path": "broken"}, "workflow_failed"),
         ({"path": "page"}, "workflow_answer_not_json"),
-        ({"path": "slow", "timeout_seconds": 0.3}, "n8n_timeout"),
+        ({"path": "slow", "timeout_seconds": 3}, "n8n_timeout"),
     ],
 )
 def test_trouble_of_a_workflow_is_the_runs_error(

@@ -20,6 +20,7 @@ export const RESUMING: IWebhookDescription[] = [
 	},
 ];
 
+const OK = 200;
 const UNAUTHORIZED = 401;
 const CONFLICT = 409;
 /** The API tries again. */
@@ -36,19 +37,25 @@ export async function resume(this: IWebhookFunctions): Promise<IWebhookResponseD
 			request.rawBody ?? Buffer.alloc(0),
 			Date.now() / 1000,
 		);
-		if (!verdict.valid) return refused(this, UNAUTHORIZED, verdict.reason);
+		if (!verdict.valid) return answered(this, UNAUTHORIZED, { error: verdict.reason });
+	}
+	const event = this.getBodyData() as { data?: { run?: { id?: unknown } } };
+	const told = event.data?.run?.id;
+	// The item that the node waits with tells for which run: in a loop, a call of an earlier turn may come again.
+	const awaited = this.evaluateExpression('{{ $json.run_id }}', 0);
+	if (typeof awaited === 'string' && typeof told === 'string' && told !== awaited) {
+		return answered(this, OK, { ignored: 'another run is waited for' });
 	}
 	let run: Run;
 	try {
-		const event = this.getBodyData() as { data?: { run?: { id?: unknown } } };
-		run = await call<Run>(this, runRequest(event.data?.run?.id));
+		run = await call<Run>(this, runRequest(told));
 	} catch (error) {
-		return refused(this, UNAVAILABLE, (error as Error).message);
+		return answered(this, UNAVAILABLE, { error: (error as Error).message });
 	}
-	if (!hasEnded(run.status)) return refused(this, CONFLICT, 'the run has not ended');
+	if (!hasEnded(run.status)) return answered(this, CONFLICT, { error: 'the run has not ended' });
 	const execution = run.n8n?.execution_id;
 	if (execution && execution !== this.getExecutionId()) {
-		return refused(this, CONFLICT, 'the run belongs to another execution');
+		return answered(this, CONFLICT, { error: 'the run belongs to another execution' });
 	}
 	return {
 		workflowData: [
@@ -57,7 +64,12 @@ export async function resume(this: IWebhookFunctions): Promise<IWebhookResponseD
 	};
 }
 
-function refused(caller: IWebhookFunctions, status: number, reason: string): IWebhookResponseData {
-	caller.getResponseObject().status(status).json({ error: reason });
+/** The execution goes on waiting. */
+function answered(
+	caller: IWebhookFunctions,
+	status: number,
+	body: { error: string } | { ignored: string },
+): IWebhookResponseData {
+	caller.getResponseObject().status(status).json(body);
 	return { noWebhookResponse: true };
 }
