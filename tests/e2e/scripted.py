@@ -32,15 +32,15 @@ def hearing() -> Iterator[tuple[str, list[Json]]]:
 
 
 @contextmanager
-def answering_models() -> Iterator[tuple[str, list[Json]]]:
-    """A model server whose model calls the calculator once and then is done; and what it was asked."""
+def answering_models(tool: str = "calculate", **arguments: Any) -> Iterator[tuple[str, list[Json]]]:
+    """A model server whose model calls this tool (its name's end) once and then is done; and what it was asked."""
     asked: list[Json] = []
 
     def message(body: Json) -> Json:
         if any(one["role"] == "tool" for one in body["messages"]):
             return {"role": "assistant", "content": "It is done."}
-        [name] = [one["function"]["name"] for one in body["tools"] if one["function"]["name"].endswith("calculate")]
-        call = {"name": name, "arguments": json.dumps({"expression": "17% * 2340"})}
+        [name] = [one["function"]["name"] for one in body["tools"] if one["function"]["name"].endswith(tool)]
+        call = {"name": name, "arguments": json.dumps(arguments)}
         return {
             "role": "assistant", "content": "", "tool_calls": [{"id": "call_1", "type": "function", "function": call}],
         }  # fmt: skip

@@ -15,6 +15,7 @@ import av
 import httpx
 import pytest
 
+from n8n.api import COOKIE
 from tests.e2e.scripted import answering_models, hearing
 from tests.e2e.stack import MODEL_SECONDS, Stack, eventually
 
@@ -54,6 +55,13 @@ class Workflows:
         found: Json = item["json"]
         return found
 
+    def credential(self, name: str) -> str:
+        """The id of one that `up` made: n8n's pages list them, its public API does not."""
+        session = (self.stack.home / "n8n" / "session").read_text(encoding="ascii").strip()
+        reply = httpx.get(f"{self.stack.url('n8n')}/rest/credentials", cookies={COOKIE: session}, timeout=30)
+        [found] = [one["id"] for one in reply.json()["data"] if one["name"] == name]
+        return str(found)
+
     def status_of(self, execution: str, seconds: float = 30) -> str:
         """n8n's own word on an execution that has ended."""
 
@@ -64,13 +72,18 @@ class Workflows:
         return eventually(ended, seconds, f"execution {execution} ends")
 
     @contextmanager
-    def copy_of(self, name: str, path: str, change: Callable[[Json], None]) -> Iterator[None]:
-        """Another workflow made from one of ours, as a team would, whose webhook has this path."""
+    def copy_of(self, name: str, path: str, change: Callable[[Json], None], tool: Json | None = None) -> Iterator[None]:
+        """Another workflow made from one of ours, as a team would, whose webhook has this path. tool: a node to hang below
+        its agent.
+        """
         held = self.api.get(f"/api/v1/workflows/capibara6-{name}").json()
         for node in held["nodes"]:
             if node["type"].endswith(".webhook"):
                 node["parameters"]["path"], node["webhookId"] = path, str(uuid.uuid4())
             change(node)
+        if tool is not None:
+            held["nodes"].append({"id": str(uuid.uuid4()), "position": [700, 420], **tool})
+            held["connections"][tool["name"]] = {"ai_tool": [[{"node": "Agent", "type": "ai_tool", "index": 0}]]}
         body = {key: held[key] for key in ("nodes", "connections")}
         body |= {"name": path, "settings": {"executionOrder": "v1"}}
         made = self.api.post("/api/v1/workflows", json=body)
@@ -303,9 +316,14 @@ def test_the_agent_answers_with_our_models_and_our_tools_at_hand(workflows: Work
     assert workflows.post("agent", {"massage": "x"})[0] == 400
 
 
-def test_a_tool_that_a_model_calls_is_run_by_our_mcp_server(workflows: Workflows) -> None:
-    """A model that does call a tool stands in for the small one, which seldom does."""
-    with answering_models() as (url, asked):
+@contextmanager
+def scripted_agent(
+    workflows: Workflows, called: str, arguments: Json, tool: Json | None = None
+) -> Iterator[Callable[[], tuple[Json, str]]]:
+    """Our agent with a model that does call this tool: it stands in for the small one, which seldom does. Asked, it
+    gives its answer, and what the tool gave the model.
+    """
+    with answering_models(called, **arguments) as (url, asked):
         data = {"apiKey": "none", "url": url, "header": False}
         made = workflows.api.post(
             "/api/v1/credentials", json={"name": "scripted", "type": "openAiApi", "data": data}
@@ -316,18 +334,46 @@ def test_a_tool_that_a_model_calls_is_run_by_our_mcp_server(workflows: Workflows
             if node["name"] == "Our model server":
                 node["credentials"] = credential
 
+        def ask() -> tuple[Json, str]:
+            reply = workflows.ask("POST", "agent-scripted", json={"message": "What is 17% of 2340?"})
+            told: Json = reply.json()
+            assert reply.status_code == 200, told
+            [result] = [message for message in asked[-1]["messages"] if message["role"] == "tool"]
+            return told, json.dumps(result["content"])
+
         try:
-            with workflows.copy_of("agent", "agent-scripted", change):
-                reply = workflows.ask("POST", "agent-scripted", json={"message": "What is 17% of 2340?"})
+            with workflows.copy_of("agent", "agent-scripted", change, tool):
+                yield ask
         finally:
             workflows.api.delete(f"/api/v1/credentials/{made['id']}")
-    told = reply.json()
-    assert reply.status_code == 200, told
+
+
+def test_a_tool_that_a_model_calls_is_run_by_our_mcp_server(workflows: Workflows) -> None:
+    with scripted_agent(workflows, "calculate", {"expression": "17% * 2340"}) as ask:
+        told, result = ask()
     assert told["answer"] == "It is done."
     [called] = told["tools_called"]
     assert called.endswith("calculate")
-    [result] = [message for message in asked[-1]["messages"] if message["role"] == "tool"]
-    assert "397.8" in json.dumps(result["content"])
+    assert "397.8" in result
+
+
+@SANDBOXES
+def test_our_node_is_a_tool_of_an_agent(stack: Stack, workflows: Workflows) -> None:
+    tool = {
+        "name": "Run code", "type": "n8n-nodes-capibara6.capibara6Tool", "typeVersion": 1,
+        "parameters": {
+            "resource": "code", "operation": "run", "toolDescription": "Runs Python.",
+            "code": "={{ $fromAI('code', 'Python that prints its result', 'string') }}",
+        },
+        "credentials": {"capibara6Api": {"id": workflows.credential("Capibara6 API"), "name": "Capibara6 API"}},
+    }  # fmt: skip
+    with scripted_agent(workflows, "Run_code", {"code": "print(0.17 * 2340)"}, tool) as ask:
+        told, result = ask()
+    assert told["answer"] == "It is done."
+    assert told["tools_called"] == ["Run_code"]
+    assert "397.8" in result
+    [run] = stack.get("chat-api", "/api/runs?origin=n8n&kind=code&limit=1")["runs"]
+    assert run["n8n"]["execution_id"] == told["execution_id"]
 
 
 def test_a_workflow_is_a_tool_of_our_mcp_server(stack: Stack, workflows: Workflows) -> None:

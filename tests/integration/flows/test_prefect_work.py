@@ -276,6 +276,25 @@ def test_a_digest_by_hand_and_a_flow_run_of_nobodys_have_rows_files_and_pages(
 
 
 @pytest.mark.full
+def test_the_clock_begins_a_run_that_nobody_asked_for(api: httpx.Client, stack: Installation) -> None:
+    stack.stop("flow-worker")
+    stack.extra["CAPIBARA6_WARM_UP_CRON"] = "* * * * *"
+    began = datetime.now(UTC).isoformat()
+    try:
+        start_worker(stack)
+        asked = {"kind": "warm-up", "origin": "schedule", "since": began}
+        found = eventually(lambda: api.get("/api/runs", params=asked).json()["runs"], 180, "a minute has passed")
+        run = ended(api, found[-1]["id"])
+        assert run["status"] == "completed", stack.log("flow-worker")
+        assert flow_run(stack, run)["auto_scheduled"] and run["links"]["prefect"]
+    finally:
+        del stack.extra["CAPIBARA6_WARM_UP_CRON"]
+        stack.stop("flow-worker")
+        start_worker(stack)
+    assert deployment(stack, "warm-up").json()["schedules"] == []
+
+
+@pytest.mark.full
 def test_routing_is_evaluated_and_what_is_past_its_time_is_counted_and_removed(
     api: httpx.Client, stack: Installation
 ) -> None:

@@ -8,9 +8,9 @@ import pytest
 from stack.commands import installing, main, parser
 from stack.commands.lifecycle import settings_for
 from stack.commands.product import environment_lines
-from stack.commands.tests import TIERS, _side_by_side, environments_of
+from stack.commands.tests import PARTS, TIERS, _chosen, _side_by_side, environments_of
 from stack.errors import ConfigurationError
-from stack.settings import Settings
+from stack.settings import REPOSITORY, Settings
 from stack.topology import load_topology
 
 PROMISED = ("CHAT", "MODELS", "SANDBOX", "TTS", "MCP", "SMART_MCP", "N8N", "PREFECT", "FRONTEND")
@@ -154,10 +154,29 @@ def test_optional_environments_are_made_for_their_own_tests_alone() -> None:
     assert environments_of(TIERS, ["tests/integration/db"]) == {"services"}
 
 
+@pytest.mark.parametrize(
+    "paths", [[], ["tests/integration"], ["tests/integration/services_node", "tests/integration/db", "tests/unit"]]
+)
+def test_every_test_of_a_folder_is_in_one_part(paths: list[str]) -> None:
+    """Parts share rooms: what is meant by a folder above them is all of it, once."""
+    found: list[Path] = []
+    for part in PARTS:
+        if part.tier == "integration" and part.environment == "services":
+            apart = [REPOSITORY / "tests" / part.tier / folder for folder in part.apart]
+            for chosen in _chosen(part, paths):
+                files = (REPOSITORY / chosen).rglob("test_*.py")
+                found += [file for file in files if not any(file.is_relative_to(folder) for folder in apart)]
+    rooms = ("services_node", "db") if len(paths) > 1 else ("services_node", "db", "flows", "stack", "wire")
+    wanted = {file for room in rooms for file in (REPOSITORY / "tests" / "integration" / room).rglob("test_*.py")}
+    optional = {file for file in wanted if file.parent.name in ("kyutai", "coqui")}
+    assert sorted(found) == sorted(wanted - optional)
+
+
 def test_parts_side_by_side_are_all_run_and_the_first_that_fails_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     def run(*statuses: int) -> int:
         program = "import sys; print('said', sys.argv[1]); sys.exit(int(sys.argv[1]))"
-        return _side_by_side([[sys.executable, "-c", program, str(status)] for status in statuses], dict(os.environ))
+        runs = [[sys.executable, "-c", program, str(status)] for status in statuses]
+        return _side_by_side("unit", runs, dict(os.environ), 2)
 
     assert run(0, 5) == 0, "5: nothing of this part was chosen"
     assert run(0, 3, 2) == 3
