@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from n8n.api import COOKIE
 from tests.e2e.n8n_workflows import Workflows
 from tests.e2e.stack import MODEL_SECONDS, Stack, eventually
 from wire.webhooks import signed_headers
@@ -199,6 +200,24 @@ def test_a_flow_calls_a_workflow_and_takes_its_answer_and_both_are_one_story(
     failed = eventually(lambda: (s := stack.run_story(nowhere["run_id"]))["ended_at"] and s, 60, "it has failed")
     assert failed["status"] == "failed"
     assert "e2e-nowhere" in str(failed["error"])
+
+
+def test_the_test_button_of_the_credential_tells_a_good_one_from_a_wrong_one(stack: Stack) -> None:
+    """As n8n's page does when it is pressed."""
+    session = (stack.home / "n8n" / "session").read_text(encoding="ascii").strip()
+    data = {"baseUrl": stack.url("chat-api"), "apiKey": "", "signingSecret": "", "modelServerUrl": ""}
+
+    def pressed(**changed: str) -> dict[str, Any]:
+        asked = {"credentials": {"id": "", "name": "tried", "type": "capibara6Api", "data": data | changed}}
+        reply = httpx.post(
+            f"{stack.url('n8n')}/rest/credentials/test", json=asked, cookies={COOKIE: session}, timeout=30
+        )
+        told: dict[str, Any] = reply.json()["data"]
+        return told
+
+    assert pressed()["status"] == "OK"
+    assert pressed(baseUrl=stack.url("tts-server") + "/nowhere")["status"] == "Error"
+    assert pressed(baseUrl="http://127.0.0.1:9")["status"] == "Error"
 
 
 def test_wrong_parameters_are_named_in_n8n(workflows: Workflows) -> None:

@@ -15,13 +15,14 @@ import av
 import httpx
 import pytest
 
-from n8n.api import COOKIE
+from n8n.bootstrap import made_credentials
 from tests.e2e.scripted import answering_models, hearing
 from tests.e2e.stack import MODEL_SECONDS, Stack, eventually
 
 LEAD = {"name": "Ana Ruiz", "email": "ana@example.org", "company": "Río SL", "message": "20 seats before March."}
 SANDBOXES = pytest.mark.skipif(os.getuid() != 0, reason="only root can make users and cgroups for sandboxes")
 Json = dict[str, Any]
+NAME = "Capibara6 API"  # the credential of our nodes
 MCP_OFFSET = 700  # of a second MCP server, beside the stack's
 
 
@@ -55,13 +56,6 @@ class Workflows:
         found: Json = item["json"]
         return found
 
-    def credential(self, name: str) -> str:
-        """The id of one that `up` made: n8n's pages list them, its public API does not."""
-        session = (self.stack.home / "n8n" / "session").read_text(encoding="ascii").strip()
-        reply = httpx.get(f"{self.stack.url('n8n')}/rest/credentials", cookies={COOKIE: session}, timeout=30)
-        [found] = [one["id"] for one in reply.json()["data"] if one["name"] == name]
-        return str(found)
-
     def status_of(self, execution: str, seconds: float = 30) -> str:
         """n8n's own word on an execution that has ended."""
 
@@ -73,7 +67,7 @@ class Workflows:
 
     @contextmanager
     def copy_of(self, name: str, path: str, change: Callable[[Json], None], tool: Json | None = None) -> Iterator[None]:
-        """Another workflow made from one of ours, as a team would, whose webhook has this path. tool: a node to hang below
+        """Another workflow made from one of ours, as a team would, whose webhook has this path. tool: a node below
         its agent.
         """
         held = self.api.get(f"/api/v1/workflows/capibara6-{name}").json()
@@ -365,7 +359,7 @@ def test_our_node_is_a_tool_of_an_agent(stack: Stack, workflows: Workflows) -> N
             "resource": "code", "operation": "run", "toolDescription": "Runs Python.",
             "code": "={{ $fromAI('code', 'Python that prints its result', 'string') }}",
         },
-        "credentials": {"capibara6Api": {"id": workflows.credential("Capibara6 API"), "name": "Capibara6 API"}},
+        "credentials": {"capibara6Api": {"id": made_credentials(stack.home / "n8n")[NAME], "name": NAME}},
     }  # fmt: skip
     with scripted_agent(workflows, "Run_code", {"code": "print(0.17 * 2340)"}, tool) as ask:
         told, result = ask()
