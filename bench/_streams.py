@@ -14,7 +14,7 @@ import httpx
 
 from stack.secrets import load_secrets
 from stack.settings import Settings
-from wire.border import keys_needed
+from stack.topology import keys_needed
 
 DONE = "[DONE]"
 

@@ -32,8 +32,7 @@ from flows.shown import MOST_ROWS, Progress, link, name_run, show_failure, show_
 from flows.work import Account
 from stack.secrets import Secrets
 from stack.settings import Settings
-from stack.topology import load_topology
-from wire.border import keys_needed
+from stack.topology import keys_needed, load_topology
 from wire.clients.models import ModelServerClient
 from wire.context import RequestContext
 from wire.ids import uuid7

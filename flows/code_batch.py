@@ -38,8 +38,7 @@ from flows.work import Account, Performed
 from stack.processes import stack_id
 from stack.secrets import Secrets
 from stack.settings import Settings
-from stack.topology import load_topology
-from wire.border import keys_needed
+from stack.topology import keys_needed, load_topology
 from wire.context import RequestContext
 from wire.errors import ApiError
 from wire.ids import uuid7

@@ -18,8 +18,7 @@ from flows.shown import name_run, show_failure
 from flows.work import Account, StepNote
 from stack.secrets import Secrets
 from stack.settings import Settings
-from stack.topology import load_topology
-from wire.border import keys_needed
+from stack.topology import keys_needed, load_topology
 from wire.clients.models import ModelServerClient
 from wire.errors import ApiError
 

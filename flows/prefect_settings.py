@@ -5,7 +5,7 @@ from __future__ import annotations
 from db.urls import PREFECT_DATABASE, database_url
 from stack.secrets import Secrets
 from stack.settings import Settings
-from stack.topology import is_loopback, load_topology
+from stack.topology import keys_needed, load_topology
 
 _QUIET = {
     "DO_NOT_TRACK": "1",  # the SDK's telemetry
@@ -51,6 +51,6 @@ def client_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
 
 def _with_key(settings: Settings, secrets: Secrets, variable: str) -> dict[str, str]:
     """In profile `production`, or beyond loopback, Prefect's pages and API ask for `operator:<operator key>`."""
-    if settings.profile == "local" and is_loopback(load_topology(settings).bind_host("prefect-server")):
+    if not keys_needed(settings, "prefect-server"):
         return {}
     return {variable: f"operator:{secrets.operator_key.get_secret_value()}"}

@@ -26,8 +26,7 @@ from flows.steps import Effect, limited
 from flows.voice import worth_trying_again
 from stack.secrets import Secrets
 from stack.settings import Settings
-from stack.topology import load_topology
-from wire.border import keys_needed
+from stack.topology import keys_needed, load_topology
 from wire.clients.speech import SpeechClient
 from wire.context import RequestContext
 from wire.errors import ApiError, InternalError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stack.secrets import Secrets
 from stack.settings import Settings
-from stack.topology import Topology, is_loopback
+from stack.topology import Topology
 from wire.principals import LOCAL
 from wire.webhooks import owner_secret
 
@@ -24,7 +24,7 @@ class Credential:
 
 
 def wanted(settings: Settings, secrets: Secrets, topology: Topology) -> list[Credential]:
-    asked = keys_asked(settings, topology)
+    asked = topology.asks_for_keys(settings.profile, "chat-api")
     given = secrets.n8n_key.get_secret_value() if asked else ""
     # Without keys all that n8n does is the local user's, and so are its callbacks.
     signing_secret = owner_secret(secrets.hooks_key.get_secret_value(), "n8n" if asked else LOCAL.name)
@@ -42,8 +42,3 @@ def wanted(settings: Settings, secrets: Secrets, topology: Topology) -> list[Cre
             "Capibara6 header", "httpHeaderAuth", {"name": "Authorization", "value": f"Bearer {given or NO_KEY}"}
         ),
     ]
-
-
-def keys_asked(settings: Settings, topology: Topology) -> bool:
-    """Whether the services ask for keys (`wire.border.keys_needed` of them all)."""
-    return settings.profile != "local" or not is_loopback(topology.bind_host("chat-api"))

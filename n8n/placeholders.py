@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from n8n.credentials import keys_asked
 from stack.settings import Settings
 from stack.topology import Topology
 
@@ -21,7 +20,7 @@ _PLACE = re.compile(r"capibara6://([a-z0-9]+(?:-[a-z0-9]+)*)")
 
 def meanings(settings: Settings, topology: Topology) -> dict[str, str]:
     """By name, what is written in its place."""
-    asked = keys_asked(settings, topology)
+    asked = topology.asks_for_keys(settings.profile, "chat-api")
     return {
         **{service.name: topology.url(service.name) for service in topology.services()},
         "services": json.dumps(watched(topology)),

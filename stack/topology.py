@@ -184,6 +184,10 @@ class Topology:
         """Base URL of a service, without a path, as other nodes call it."""
         return f"http://{self.address(self.service(name).node)}:{self.port(name)}"
 
+    def asks_for_keys(self, profile: str, name: str) -> bool:
+        """Whether a service does: all do, but on a loopback address in profile `local`."""
+        return profile != "local" or not is_loopback(self.bind_host(name))
+
     def check_placement(self, name: str) -> None:
         """Placement is law: raises PlacementError when this machine is not the service's node."""
         service = self.service(name)
@@ -234,3 +238,8 @@ def load_topology(settings: Settings) -> Topology:
     node: NodeName | None = next((n for n in NODES if n == settings.node), None)
     without = services_named(settings.without)
     return Topology(source, content.nodes, settings.port_offset, node, settings.database_url is not None, without)
+
+
+def keys_needed(settings: Settings, name: str) -> bool:
+    """`Topology.asks_for_keys` of this installation."""
+    return load_topology(settings).asks_for_keys(settings.profile, name)

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stack.secrets import Secrets
 from stack.settings import Settings
-from stack.topology import is_loopback, load_topology
+from stack.topology import keys_needed, load_topology
 from wire import telemetry
 from wire.admission import Admission, admission
 from wire.context import (
@@ -99,11 +99,6 @@ class BorderRules:
             return self.render(error)
         render = openai_response if path.startswith(self.openai_paths) else problem_response
         return render(error)
-
-
-def keys_needed(settings: Settings, service: str) -> bool:
-    """Keys are asked for everywhere but on a loopback address in profile `local`."""
-    return settings.profile != "local" or not is_loopback(load_topology(settings).bind_host(service))
 
 
 class Border:

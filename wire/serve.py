@@ -23,9 +23,8 @@ from uvicorn.server import ServerState
 from stack.errors import StackError
 from stack.secrets import Secrets, load_secrets
 from stack.settings import Settings, get_settings
-from stack.topology import load_topology
+from stack.topology import keys_needed, load_topology
 from wire import telemetry
-from wire.border import keys_needed
 from wire.errors import ApiError
 from wire.log import configure_logging
 

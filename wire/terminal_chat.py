@@ -10,8 +10,7 @@ import sys
 from stack.errors import StackError
 from stack.secrets import load_secrets
 from stack.settings import get_settings
-from stack.topology import load_topology
-from wire.border import keys_needed
+from stack.topology import keys_needed, load_topology
 from wire.clients.chat import ChatClient
 from wire.errors import ApiError
 

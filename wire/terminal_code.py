@@ -13,8 +13,7 @@ from typing import Any
 from stack.errors import StackError
 from stack.secrets import load_secrets
 from stack.settings import get_settings
-from stack.topology import load_topology
-from wire.border import keys_needed
+from stack.topology import keys_needed, load_topology
 from wire.clients.code import CodeClient
 from wire.errors import ApiError
 

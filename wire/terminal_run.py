@@ -16,8 +16,7 @@ from typing import Any, Protocol
 from stack.errors import StackError
 from stack.secrets import load_secrets
 from stack.settings import get_settings
-from stack.topology import load_topology
-from wire.border import keys_needed
+from stack.topology import keys_needed, load_topology
 from wire.clients.base import ServiceClient
 from wire.errors import ApiError, InvalidRequest, NotFound
 

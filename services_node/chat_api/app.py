@@ -53,9 +53,9 @@ from services_node.chat_api.summaries import Summaries
 from stack.processes import stack_id
 from stack.secrets import Secrets
 from stack.settings import Settings
-from stack.topology import Topology, load_topology
+from stack.topology import Topology, keys_needed, load_topology
 from wire.addresses import Refusal
-from wire.border import install_border, keys_needed
+from wire.border import install_border
 from wire.clients.mcp import McpClient
 from wire.clients.models import ModelServerClient
 from wire.clients.n8n import WorkflowClient

@@ -14,8 +14,7 @@ from services_node.mcp_server.tools.zones import zone_of
 from stack.errors import ConfigurationError
 from stack.secrets import Secrets
 from stack.settings import Settings
-from stack.topology import Topology, load_topology
-from wire.border import keys_needed
+from stack.topology import Topology, keys_needed, load_topology
 from wire.clients.assistant import AssistantClient
 from wire.clients.speech import SpeechClient
 

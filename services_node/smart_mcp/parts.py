@@ -8,8 +8,7 @@ from services_node.smart_mcp.catalogue import Bounds, Catalogue
 from services_node.smart_mcp.meaning import Meaning, MeaningRules
 from stack.secrets import Secrets
 from stack.settings import Settings
-from stack.topology import load_topology
-from wire.border import keys_needed
+from stack.topology import keys_needed, load_topology
 from wire.clients.embeddings import EmbeddingsClient
 from wire.clients.mcp import McpClient
 

@@ -14,7 +14,7 @@ from stack.install.environments import environment_python, install, is_complete_
 from stack.paths import N8N_OWNER, n8n_api_key_path
 from stack.secrets import load_secrets, secrets_path
 from stack.settings import REPOSITORY, Settings, read_settings
-from stack.topology import PLANNED_URLS, SERVICES, Topology, is_loopback, load_topology
+from stack.topology import PLANNED_URLS, SERVICES, Topology, load_topology
 
 
 def env(given: argparse.Namespace) -> int:
@@ -30,8 +30,8 @@ def environment_lines(settings: Settings, topology: Topology) -> dict[str, str]:
     for name, (node, port) in PLANNED_URLS.items():
         values[f"CAPIBARA6_{name}_URL"] = f"http://{topology.address(node)}:{port + topology.port_offset}"
     values["CAPIBARA6_DATABASE_URL"] = _database_url(settings, topology)
-    local = settings.profile == "local" and is_loopback(topology.bind_host("chat-api"))
-    values["CAPIBARA6_API_KEY"] = "" if local else load_secrets(settings).operator_key.get_secret_value()
+    asked = topology.asks_for_keys(settings.profile, "chat-api")
+    values["CAPIBARA6_API_KEY"] = load_secrets(settings).operator_key.get_secret_value() if asked else ""
     if secrets_path(settings).exists():
         values |= _n8n_lines(settings)
     return values
