@@ -43,7 +43,7 @@ class Conversations:
         """
         query = select(*_COLUMNS).where(Conversation.owner == owner)
         if before is not None:
-            query = query.where(tuple_(Conversation.updated_at, Conversation.id) < tuple_(*before))
+            query = query.where(tuple_(Conversation.updated_at, Conversation.id) < before)
         if titled is not None:
             query = query.where(Conversation.title.icontains(titled, autoescape=True))
         rows = await self._database.rows(

@@ -57,7 +57,7 @@ class Files:
         """The owner's files, newest first; `before`: (created_at, id) of the last one already seen."""
         query = select(*COLUMNS).where(File.owner == owner)
         if before is not None:
-            query = query.where(tuple_(File.created_at, File.id) < tuple_(*before))
+            query = query.where(tuple_(File.created_at, File.id) < before)
         rows = await self._database.rows(query.order_by(File.created_at.desc(), File.id.desc()).limit(limit))
         return [file_record(row) for row in rows]
 

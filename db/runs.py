@@ -49,9 +49,9 @@ class Runs:
         query = select(*_COLUMNS).where(Run.owner == owner, *_conditions(wanted))
         place = tuple_(Run.created_at, Run.id)
         if before is not None:
-            query = query.where(place < tuple_(*before))
+            query = query.where(place < before)
         if after is not None:
-            query = query.where(place > tuple_(*after))
+            query = query.where(place > after)
         order = (Run.created_at, Run.id) if oldest_first else (Run.created_at.desc(), Run.id.desc())
         rows = await self._database.rows(query.order_by(*order).limit(limit))
         return [RunRecord(**row._asdict()) for row in rows]

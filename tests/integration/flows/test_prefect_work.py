@@ -244,6 +244,13 @@ def test_schedules_and_limits_are_in_prefect(stack: Installation) -> None:
     assert retention["global_concurrency_limit"]["limit"] == 1
     for name in ("routing-evaluation", "warm-up", "chat-batch"):
         assert deployment(stack, name).json()["schedules"] == []
+    # Prefect's own scheduler has read it: a version of SQLAlchemy that it cannot live with shows here alone.
+    due = {
+        "deployments": {"id": {"any_": [retention["id"]]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }
+    first = eventually(lambda: prefect(stack, "/flow_runs/filter", **due), 60, "its runs to come are there")[0]
+    assert first["auto_scheduled"] and first["expected_start_time"][11:16] == "03:45"
 
 
 def test_a_digest_by_hand_and_a_flow_run_of_nobodys_have_rows_files_and_pages(
@@ -278,7 +285,7 @@ def test_a_digest_by_hand_and_a_flow_run_of_nobodys_have_rows_files_and_pages(
 @pytest.mark.full
 def test_the_clock_begins_a_run_that_nobody_asked_for(api: httpx.Client, stack: Installation) -> None:
     stack.stop("flow-worker")
-    stack.extra["CAPIBARA6_WARM_UP_CRON"] = "* * * * *"
+    stack.extra |= {"CAPIBARA6_WARM_UP_CRON": "* * * * *", "CAPIBARA6_WARM_UP_MODELS": "qwen_coder"}
     began = datetime.now(UTC).isoformat()
     try:
         start_worker(stack)
@@ -288,7 +295,7 @@ def test_the_clock_begins_a_run_that_nobody_asked_for(api: httpx.Client, stack: 
         assert run["status"] == "completed", stack.log("flow-worker")
         assert flow_run(stack, run)["auto_scheduled"] and run["links"]["prefect"]
     finally:
-        del stack.extra["CAPIBARA6_WARM_UP_CRON"]
+        del stack.extra["CAPIBARA6_WARM_UP_CRON"], stack.extra["CAPIBARA6_WARM_UP_MODELS"]
         stack.stop("flow-worker")
         start_worker(stack)
     assert deployment(stack, "warm-up").json()["schedules"] == []
