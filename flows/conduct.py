@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from typing import Any, Generic, Protocol
 
 from db.errors import DatabaseUnavailable
 from db.records import FinishedRun, NewRun, RunStatus
-from flows.errors import CancelCode, cancelled, not_active, run_id_in_use, too_many_runs
+from flows.errors import CancelCode, cancelled, not_active, parent_cancelled, run_id_in_use, too_many_runs
 from flows.link import FlowLink, Outcome, labels_of
 from flows.steps import FlowSteps
 from flows.work import A, E, Performed, Span, Work
@@ -33,6 +34,7 @@ BULKY_EVENTS = 64  # of them, such as may wait for their place: those of a text'
 ROWS_GRACE_SECONDS = 0.03
 BEGIN_AFTER_SECONDS = 0.001  # lets the model's request leave before the rows take the CPU; both are then under way
 FINISH_RETRY_SECONDS = 1.0
+CANCELLED_KNOWN = 1000  # of the runs that were cancelled with their children, the last ones
 CANCEL_AGAIN_SECONDS = 1.0  # longer than what ends with a run takes to end
 
 
@@ -72,8 +74,9 @@ class RunLimits:
 class ActiveRun(Generic[E, A]):
     """A run under way, as its reader sees it. Iterate `events()` when streaming, else await `ended()`."""
 
-    def __init__(self, run: NewRun, *, streaming: bool) -> None:
+    def __init__(self, run: NewRun, *, streaming: bool, with_children: bool = False) -> None:
         self.run = run
+        self.with_children = with_children
         self._streaming = streaming
         self._events: asyncio.Queue[E | Ended[A]] = asyncio.Queue(QUEUED_EVENTS)
         self._bulky = asyncio.Semaphore(BULKY_EVENTS)
@@ -211,6 +214,7 @@ class Conductor:
         self._observe = observe
         self._active: dict[uuid.UUID, ActiveRun[Any, Any]] = {}
         self._owners: set[asyncio.Task[None]] = set()
+        self._cancelled: OrderedDict[uuid.UUID, str] = OrderedDict()  # owners, of those that take their children along
         self._stopping = False
 
     def active(self, kind: str) -> int:
@@ -224,12 +228,16 @@ class Conductor:
         if self.active(kind) >= most:
             raise too_many_runs(kind, most)
 
-    def begin(self, work: Work[E, A], run: NewRun, *, streaming: bool) -> ActiveRun[E, A]:
-        """Begins a run and returns at once. Raises as `admit` does, and Conflict when its run is under way already."""
+    def begin(self, work: Work[E, A], run: NewRun, *, streaming: bool, with_children: bool = False) -> ActiveRun[E, A]:
+        """Begins a run and returns at once. with_children: cancelled, it takes what it asks for along. Raises as
+        `admit` does, and Conflict when its run is under way already, or one that was cancelled with its children asks for it.
+        """
         self.admit(work.kind)
         if run.id in self._active:
             raise run_id_in_use(run.id)
-        active: ActiveRun[E, A] = ActiveRun(self._as_its_parent(run), streaming=streaming)
+        if run.parent_id is not None and self._cancelled.get(run.parent_id) == run.owner:
+            raise parent_cancelled(run.parent_id)
+        active: ActiveRun[E, A] = ActiveRun(self._as_its_parent(run), streaming=streaming, with_children=with_children)
         self._active[run.id] = active
         owner = asyncio.create_task(self._own(active, work))
         self._owners.add(owner)
@@ -302,7 +310,7 @@ class Conductor:
                 status, error = "failed", unsaved
             ended_at, total_ms = datetime.now(UTC), work.account.elapsed_ms()
             link.end(_outcome(status, error, ended_at, work.account.mark))
-            if status == "cancelled" and error is not None:
+            if active.with_children and status == "cancelled" and error is not None:
                 self._stop_children(run, error)
             if unsaved is None:
                 attach()
@@ -321,9 +329,10 @@ class Conductor:
         active.close(last)
 
     def _stop_children(self, parent: NewRun, reason: ApiError) -> None:
-        """What a cancelled run asked for has nobody left to take it. n8n goes on when a webhook's caller has gone,
-        and meets this where it waits for a run.
-        """
+        """n8n goes on when a webhook's caller has gone, and meets this where it waits for or begins a run."""
+        self._cancelled[parent.id] = parent.owner
+        if len(self._cancelled) > CANCELLED_KNOWN:
+            self._cancelled.popitem(last=False)
         for active in self._active.values():
             if active.run.parent_id == parent.id and active.run.owner == parent.owner:
                 active.stop(reason)

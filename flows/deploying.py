@@ -8,6 +8,7 @@ import logging
 import os
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import psutil
@@ -195,6 +196,31 @@ async def take_over_all(deployment_ids: Mapping[str, uuid.UUID]) -> None:
                 await begin_again(client, uuid.UUID(flow_run["id"]), flow_run["state_type"])
             if not new:
                 return
+
+
+async def skip_late(table: Collection[Deployment], deployment_ids: Mapping[str, uuid.UUID], late_seconds: float) -> int:
+    """Cancels what the clock should have begun while no worker was there, unless it is to be caught up. Returns how
+    many.
+    """
+    skipped = {str(deployment_ids[one.name]) for one in table if not one.catches_up}
+    before = datetime.now(UTC) - timedelta(seconds=late_seconds)
+    asked = {
+        "flow_runs": {
+            "deployment_id": {"any_": sorted(skipped)},
+            "state": {"type": {"any_": ["SCHEDULED"]}},
+            "expected_start_time": {"before_": before.isoformat()},
+        },
+        "limit": PAGE,
+    }
+    state: Any = Cancelled(message="It was due while no worker was there.")
+    async with get_client() as client:
+        found = (await client.request("POST", "/flow_runs/filter", json=asked)).json()
+        late = [one for one in found if one["auto_scheduled"]]
+        for flow_run in late:
+            await client.set_flow_run_state(uuid.UUID(flow_run["id"]), state, force=True)
+    if late:
+        log.info("not doing what was due while no worker was there", extra={"count": len(late)})
+    return len(late)
 
 
 def _under_way(deployment_ids: Mapping[str, uuid.UUID]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ BATCH_TAG, MAINTENANCE_TAG = "batch", "maintenance"
 class Deployment:
     """name: of the deployment and of its flow. entrypoint: `module:function`. at_once: runs at the same time; Prefect
     keeps the rest waiting. cron: in `time_zone`; empty: no schedule. parameters: of scheduled runs. variable: the
-    setting that the cron comes from.
+    setting that the cron comes from. catches_up: what was due while nothing ran is done all the same.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Deployment:
     time_zone: str = "UTC"
     parameters: Mapping[str, Any] = field(default_factory=dict)
     variable: str = ""
+    catches_up: bool = False
 
     @property
     def full_name(self) -> str:
@@ -81,6 +82,7 @@ def deployments(settings: Settings) -> tuple[Deployment, ...]:
             _cron(settings.digest_cron),
             zone,
             variable="CAPIBARA6_DIGEST_CRON",
+            catches_up=True,  # each is of a day of its own
         ),
         Deployment(
             RETENTION,

@@ -52,6 +52,10 @@ def run_id_in_use(run_id: uuid.UUID) -> ApiError:
     )
 
 
+def parent_cancelled(run_id: uuid.UUID) -> ApiError:
+    return Conflict(f"The run that asks for this, {run_id}, was cancelled.", code="parent_cancelled")
+
+
 def calls_no_tools(model: str) -> ApiError:
     """A client sent tools of its own to a model that was not made to call any."""
     return ValidationFailed(

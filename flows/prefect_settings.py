@@ -24,6 +24,8 @@ def server_environment(settings: Settings, secrets: Secrets) -> dict[str, str]:
         "PREFECT_SERVER_UI_API_URL": f"{load_topology(settings).url('prefect-server')}/api",
         # A batch that waits for another's end looks for it this often; by default its start is up to 30 s late.
         "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "5",
+        # A batch holds its place by a lease. By default a restarted server knows none, and ends who asks to renew one.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_LEVEL": "WARNING",
         **_with_key(settings, secrets, "PREFECT_SERVER_API_AUTH_STRING"),

@@ -24,6 +24,7 @@ log = logging.getLogger("flows.reconcile")
 
 WINDOW = timedelta(hours=24)
 BATCH = 50
+FOLLOWED = 200  # batches, the oldest: as many flow runs as Prefect tells at once
 
 
 class RunStore(Protocol):
@@ -85,7 +86,7 @@ async def record_missed(api: PrefectApi, store: RunStore, skip: Callable[[uuid.U
 
 async def follow_batches(api: PrefectApi, store: BatchStore) -> None:
     """Closes batches whose flow run ended in Prefect (cancelled, crashed, removed) without saying so in our rows."""
-    waiting = {one.flow_run_id: one.id for one in await store.unrecorded_batches(BATCH) if one.flow_run_id}
+    waiting = {one.flow_run_id: one.id for one in await store.unrecorded_batches(FOLLOWED) if one.flow_run_id}
     if not waiting:
         return
     known = await api.states_among(waiting)

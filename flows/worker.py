@@ -48,7 +48,7 @@ def main() -> int:
 
 
 async def _serve(settings: Settings) -> None:
-    from flows.deploying import BatchRunner, deploy, keep_taking_over, take_over_all, until_prefect_answers
+    from flows.deploying import BatchRunner, deploy, keep_taking_over, skip_late, take_over_all, until_prefect_answers
 
     table = deployments(settings)
     runner = BatchRunner(name=SERVICE, pause_on_shutdown=False, limit=sum(one.at_once for one in table))
@@ -62,6 +62,8 @@ async def _serve(settings: Settings) -> None:
     listening = await asyncio.start_server(hang_up, topology.bind_host(SERVICE), topology.port(SERVICE))
     # With the port in hand: another worker's batches would not be left over.
     await until_prefect_answers("what an earlier worker left", lambda: take_over_all(deployed))
+    late = settings.schedule_late_seconds
+    await until_prefect_answers("what is late", lambda: skip_late(table, deployed, late))
     log.info("waiting for batches", extra={"at_once": {one.name: one.at_once for one in table}})
     looking = asyncio.create_task(keep_taking_over(runner, deployed))
     try:

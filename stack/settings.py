@@ -359,6 +359,9 @@ class Settings(BaseSettings):
     )
     digest_titles: int = Field(20, ge=0, description="Titles of conversations that a digest names, of each owner.")
     digest_tokens: int = Field(200, ge=0, description="Tokens of a digest's summary by a model; 0: none is asked.")
+    schedule_late_seconds: float = Field(
+        1800, ge=0, description="What the clock should have begun so long ago is not done any more (digests are)."
+    )
     retention_cron: str = Field("45 3 * * *", description="When what is past its time is removed (cron); `off`: never.")
     run_retention_days: int = Field(365, ge=0, description="Ended runs are kept so long; 0: for ever.")
     conversation_retention_days: int = Field(

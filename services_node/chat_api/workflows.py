@@ -78,7 +78,7 @@ async def prepare_workflow(parts: Parts, asked: WorkflowFlowRequest) -> Prepared
             lambda: parts.conductor.written(run_id),
             file_bytes=settings.workflow_answer_bytes * 2,  # as it is kept: written anew, with spaces
         )
-        parts.conductor.begin(work, run, streaming=False)
+        parts.conductor.begin(work, run, streaming=False, with_children=True)
 
     return Prepared(begin)
 

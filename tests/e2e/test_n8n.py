@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,26 @@ def test_what_the_team_changes_stays_theirs(workflows: Workflows) -> None:
     workflows.write("doubled", {**RUNS_CODE, "connections": {}})
     assert "'Doubled' was changed here and is left as it is" in workflows.up()
     assert workflows.held("doubled")["nodes"][1]["parameters"]["jsCode"] == "return [{json: {number: 7}}];"
+
+
+def test_a_workflow_reaches_no_private_address_but_the_nodes(workflows: Workflows) -> None:
+    """The listener is on this machine, on an address that is no node's."""
+    request = {
+        "id": "request", "name": "Request", "type": "n8n-nodes-base.httpRequest", "typeVersion": 4.2,
+        "position": [200, 0], "onError": "continueRegularOutput",
+        "parameters": {"url": "={{ $json.body.url }}", "options": {"timeout": 5000}},
+    }  # fmt: skip
+    connections = {"Webhook": {"main": [[{"node": "Request", "type": "main", "index": 0}]]}}
+    workflows.write("doubled", {**RUNS_CODE, "nodes": [RUNS_CODE["nodes"][0], request], "connections": connections})
+    workflows.up()
+    with socket.create_server(("127.0.0.9", 0)) as listener:
+        listener.settimeout(1)
+        refused = workflows.answer("doubled", {"url": f"http://127.0.0.9:{listener.getsockname()[1]}/"})
+        assert "127.0.0.9" in json.dumps(refused) or "blocked" in json.dumps(refused).lower(), refused
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    reached = workflows.answer("doubled", {"url": f"{workflows.stack.url('chat-api')}/health/live"})
+    assert "error" not in reached, reached
 
 
 def test_it_is_given_none_of_our_variables_and_the_runner_no_key(stack: Stack) -> None:

@@ -122,7 +122,7 @@ def test_an_execution_waits_for_a_run_without_a_connection_and_goes_on_when_it_i
 
 @as_root
 def test_a_call_that_comes_twice_does_not_end_the_next_turn_of_a_loop(stack: Stack, workflows: Workflows) -> None:
-    workflows.answer("e2e-loop", {"codes": ["print('one')", "import time; time.sleep(10); print('two')"]})
+    workflows.answer("e2e-loop", {"codes": ["print('one')", "import time; time.sleep(25); print('two')"]})
 
     def begun() -> list[dict[str, Any]]:
         """Runs of the execution, oldest first."""
@@ -130,8 +130,9 @@ def test_a_call_that_comes_twice_does_not_end_the_next_turn_of_a_loop(stack: Sta
         return [run for run in reversed(runs) if run["n8n"]["workflow_id"] == "capibara6-e2e-loop"]
 
     first, second = eventually(lambda: len(runs := begun()) == 2 and runs, 60, "the second turn has begun")
-    story = stack.run_story(first["id"])
-    assert story["callback"]["state"] == "delivered"
+    story = eventually(
+        lambda: (s := stack.run_story(first["id"]))["callback"]["state"] == "delivered" and s, 10, "the first is told"
+    )
     asked = {"workflowId": "capibara6-e2e-loop", "status": "waiting"}
     eventually(
         lambda: workflows.api.get("/api/v1/executions", params=asked).json()["data"], 10, "the second turn waits"
@@ -139,8 +140,17 @@ def test_a_call_that_comes_twice_does_not_end_the_next_turn_of_a_loop(stack: Sta
     body = json.dumps({"type": "run.completed", "data": {"run": {"id": first["id"]}}}).encode()
     secret = stack.get("chat-api", "/api/hooks/secret")["secret"]
     headers = signed_headers(secret, "msg-again", int(time.time()), body) | {"content-type": "application/json"}
-    again = httpx.post(story["callback"]["url"], content=body, headers=headers, timeout=30)
+
+    def called(**changed: str) -> httpx.Response:
+        return httpx.post(story["callback"]["url"], content=body, headers=headers | changed, timeout=30)
+
+    again = called()
     assert (again.status_code, again.json()) == (200, {"ignored": "another run is waited for"})
+    assert called(**{"webhook-id": "msg-forged"}).status_code == 401, "the signature is of another id"
+    old = signed_headers(secret, "msg-old", int(time.time()) - 600, body)
+    assert called(**old).status_code == 401, "ten minutes old"
+    nobodys = httpx.URL(story["callback"]["url"]).copy_set_param("signature", "0" * 64)
+    assert httpx.post(nobodys, content=body, headers=headers, timeout=30).status_code == 401
     assert stack.run_story(second["id"])["status"] == "running"
     [execution] = eventually(lambda: workflows.executions("e2e-loop"), 60, "the execution has ended")
     assert execution["status"] == "success", execution
@@ -241,6 +251,11 @@ def test_a_run_that_ends_starts_a_workflow_and_a_workflow_that_is_removed_is_tol
         return [item for [[item]] in found if run_id in str(item["json"])]
 
     eventually(started, 60, "the run's end has started the workflow")
+    body = json.dumps({"type": "run.completed", "data": {"run": {"id": run_id}}}).encode()
+    forged = signed_headers("whsec_" + "A" * 44, "msg-forged", int(time.time()), body)
+    for headers in (forged, {}):
+        assert httpx.post(hook["url"], content=body, headers=headers, timeout=30).status_code == 401
+    assert len(started()) == 1
     workflows.api.post("/api/v1/workflows/capibara6-e2e-trigger/deactivate").raise_for_status()
     gone = f"/api/hooks/{hook['id']}"
     eventually(

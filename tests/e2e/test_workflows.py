@@ -120,6 +120,21 @@ def test_chat_answers_goes_on_and_leads_from_its_run_to_its_execution(stack: Sta
     assert workflows.status_of(told["execution_id"]) == "success"
 
 
+def test_a_run_that_begins_a_workflow_has_what_that_asks_for_as_its_child(stack: Stack, workflows: Workflows) -> None:
+    parameters = {"path": "capibara6/chat", "body": {"message": "Hello", "max_tokens": 8}}
+    begun = httpx.post(
+        f"{stack.url('chat-api')}/api/flows/workflow/runs", json={"parameters": parameters}, timeout=30
+    ).json()
+    story = eventually(
+        lambda: (s := stack.run_story(begun["run_id"]))["ended_at"] and s, MODEL_SECONDS, "the workflow has answered"
+    )
+    assert story["status"] == "completed", story
+    told = json.loads(story["response"])
+    [child] = story["children"]
+    assert child["id"] == told["run_id"]
+    assert story["n8n"] == {"execution_id": told["execution_id"], "workflow_id": "capibara6-chat"}
+
+
 @pytest.mark.parametrize("body", [{}, {"message": "  "}, {"message": 7}, ["Hello"]])
 def test_chat_without_a_message_is_400(workflows: Workflows, body: Any) -> None:
     status, told = workflows.post("chat", body)

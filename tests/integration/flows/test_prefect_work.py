@@ -283,6 +283,46 @@ def test_a_digest_by_hand_and_a_flow_run_of_nobodys_have_rows_files_and_pages(
 
 
 @pytest.mark.full
+def test_a_batch_waits_for_its_place_which_a_restart_of_prefect_does_not_take_from_the_one_before(
+    api: httpx.Client, stack: Installation
+) -> None:
+    first = begin(api, "chat-batch", items=[{"message": "tokens=1 first=300"}])
+    eventually(lambda: open_streams(stack) == 1, 60, "the first is at work")
+    second = begin(api, "chat-batch", items=[{"message": "tokens=1"}])
+    waits = "AwaitingConcurrencySlot"
+    eventually(lambda: flow_run(stack, story(api, second))["state_name"] == waits, 60, "the second waits")
+    lease = flow_run(stack, story(api, first))["state"]["state_details"]["deployment_concurrency_lease_id"]
+    stack.stop("prefect-server")
+    stack.start_prefect()
+    url = f"{stack.url('prefect-server')}/api"
+    assert httpx.post(f"{url}/v2/concurrency_limits/leases/{lease}/renew", json={}, timeout=30).status_code == 204
+    assert story(api, first)["status"] == "running" and open_streams(stack) == 1
+    where = f"{url}/flow_runs/{story(api, second)['prefect_flow_run_id']}/set_state"
+    httpx.post(where, json={"state": {"type": "CANCELLED"}, "force": True}, timeout=30).raise_for_status()
+    run = ended(api, second)
+    assert run["status"] == "cancelled" and run["error"]["code"] in {"flow_cancelled", "cancelled_in_prefect"}
+    stack.wait_for_flows()
+    assert api.post(f"/api/runs/{first}/cancel").json()["status"] == "cancelled"
+    eventually(lambda: open_streams(stack) == 0, 30, "its call is closed")
+
+
+@pytest.mark.full
+def test_what_was_due_long_ago_is_not_done_when_the_worker_comes(stack: Installation) -> None:
+    due = {
+        "deployments": {"name": {"any_": ["retention"]}}, "sort": "EXPECTED_START_TIME_ASC",
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+    }  # fmt: skip
+    late = eventually(lambda: prefect(stack, "/flow_runs/filter", **due), 60, "its runs to come are there")[0]["id"]
+    stack.stop("flow-worker")
+    yesterday = "now() - interval '1 day'"
+    aging = f"UPDATE flow_run SET expected_start_time = {yesterday}, next_scheduled_start_time = {yesterday}"
+    asyncio.run(aged(stack, f"{aging} WHERE id = '{late}'", PREFECT_DATABASE))
+    start_worker(stack)
+    where = f"{stack.url('prefect-server')}/api/flow_runs/{late}"
+    eventually(lambda: httpx.get(where).json()["state_type"] == "CANCELLED", 30, "it is not done")
+
+
+@pytest.mark.full
 def test_the_clock_begins_a_run_that_nobody_asked_for(api: httpx.Client, stack: Installation) -> None:
     stack.stop("flow-worker")
     stack.extra |= {"CAPIBARA6_WARM_UP_CRON": "* * * * *", "CAPIBARA6_WARM_UP_MODELS": "qwen_coder"}
@@ -316,14 +356,18 @@ def test_routing_is_evaluated_and_what_is_past_its_time_is_counted_and_removed(
 
     old = flow_run(stack, api.get(f"/api/runs/{answered}").json())["id"]
     long_ago = "2001-01-01T00:00:00Z"
-    asyncio.run(aged(stack, f"UPDATE flow_run SET end_time = '{long_ago}' WHERE id = '{old}'", PREFECT_DATABASE))
+    shown = runs["routing-evaluation"]["prefect_flow_run_id"]
+    aging = f"UPDATE flow_run SET end_time = '{long_ago}' WHERE id IN ('{old}', '{shown}')"
+    asyncio.run(aged(stack, aging, PREFECT_DATABASE))
     asyncio.run(aged(stack, f"UPDATE runs SET created_at = '{long_ago}' WHERE id = '{answered}'", OWN_DATABASE))
     counted = json.loads(content(api, ended(api, begin(api, "retention")), "retention.json"))
-    assert counted == {"conversations": None, "runs": 1, "files": 0, "prefect flow runs": 1}
+    assert counted == {"conversations": None, "runs": 1, "files": 0, "prefect flow runs": 2}
     removed = ended(api, begin(api, "retention", dry_run=False))
     assert json.loads(content(api, removed, "retention.json")) == counted
     assert api.get(f"/api/runs/{answered}").status_code == 404
-    assert httpx.get(f"{stack.url('prefect-server')}/api/flow_runs/{old}").status_code == 404
+    for flow_run_id in (old, shown):
+        assert httpx.get(f"{stack.url('prefect-server')}/api/flow_runs/{flow_run_id}").status_code == 404
+    assert artifacts(stack, runs["routing-evaluation"]) == {}
 
 
 async def aged(stack: Installation, statement: str, name: str) -> None:

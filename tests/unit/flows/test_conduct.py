@@ -67,6 +67,7 @@ def start(
     queued: bool = False,
     parent_id: uuid.UUID | None = None,
     owner: str = "ana",
+    with_children: bool = False,
 ) -> ActiveRun[Any, Any]:
     run_id, conversation_id = run_id or uuid7(), uuid7()
     context = RequestContext(run_id, TraceContext.new(), LOCAL)
@@ -75,7 +76,9 @@ def start(
     messages = (NewMessage(uuid7(), "user", "hola"),)
     run = NewRun(run_id, owner, "chat", conversation_id, True, "hola", "0" * 32, "stack", uuid.uuid4(), None, messages)
     run = replace(run, queued=queued, parent_id=parent_id)
-    return conductor.begin(ChatWork(request, assistance, at_once), run, streaming=streaming)
+    return conductor.begin(
+        ChatWork(request, assistance, at_once), run, streaming=streaming, with_children=with_children
+    )
 
 
 async def all_events(active: ActiveRun[Any, Any]) -> list[Any]:
@@ -285,27 +288,36 @@ def work_of(run: NewRun) -> ChatWork:
     return ChatWork(request, Assistance(Model([None]), Tools(), Prompts(), LIMITS), at_once)
 
 
-async def test_what_a_cancelled_run_asked_for_is_cancelled_with_it() -> None:
-    conductor, parent, _ = begin(Model([None]), Rows(), turns=9)
+async def test_what_a_cancelled_run_asked_for_is_cancelled_with_it_where_that_is_wished() -> None:
+    conductor, other, _ = begin(Model([None]), Rows(), turns=9)
+    parent = start(conductor, Model([None]), with_children=True)
     child = start(conductor, Model([None]), parent_id=parent.run.id)
-    grandchild = start(conductor, Model([None]), parent_id=child.run.id)
-    another = start(conductor, Model([None]), parent_id=parent.run.id, owner="eva")
-    parent.cancel("cancelled_by_client")
+    others = [
+        other,
+        start(conductor, Model([None]), parent_id=other.run.id),
+        start(conductor, Model([None]), parent_id=child.run.id),
+        start(conductor, Model([None]), parent_id=parent.run.id, owner="eva"),
+    ]
     async with asyncio.timeout(5):
-        for ended in [await one.ended() for one in (parent, child, grandchild)]:
+        parent.cancel("cancelled_by_client")
+        for ended in [await one.ended() for one in (parent, child)]:
             assert ended.status == "cancelled" and ended.error is not None
             assert ended.error.code == "cancelled_by_client"
-    assert conductor.active("chat") == 1
-    another.cancel("cancelled_by_client")
-    await another.ended()
+        with pytest.raises(Conflict, match=str(parent.run.id)):
+            start(conductor, Model([None]), parent_id=parent.run.id)
+        for one in others:  # the first is the second one's parent
+            assert conductor.active("chat") == len(others) - others.index(one)
+            one.cancel("cancelled_by_client")
+            await one.ended()
 
 
 async def test_what_a_run_that_failed_asked_for_goes_on() -> None:
-    conductor, parent, _ = begin(Model([None, token("a")]), Rows(), turns=9)
+    conductor, _, _ = begin(Model([None]), Rows(), turns=9)
+    parent = start(conductor, Model([None]), with_children=True)
     child = start(conductor, Model([None]), parent_id=parent.run.id)
-    parent.stop(Unavailable("away"), "failed")
-    await parent.ended()
-    await asyncio.sleep(0)
-    assert conductor.active("chat") == 1
-    child.cancel("cancelled_by_client")
-    await child.ended()
+    async with asyncio.timeout(5):
+        parent.stop(Unavailable("away"), "failed")
+        await parent.ended()
+        await asyncio.sleep(0)
+        assert not child.stopped_as[1]
+        await conductor.stop(5)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from flows import deploying
-from flows.deploying import take_over, take_over_all
+from flows.deploying import skip_late, take_over, take_over_all
+from flows.deployments import deployments
+from stack.settings import Settings
 
 MINE, LEFT, UNWANTED = (str(uuid.uuid4()) for _ in range(3))
 DEPLOYED = {"chat-batch": uuid.uuid4()}
@@ -67,3 +70,25 @@ async def test_later_what_no_process_is_at_is_begun_again_when_it_is_seen_twice(
     assert seen == {f"of {LEFT}", f"of {UNWANTED}"} and not client.set
     await take_over(runner, DEPLOYED, settled={f"of {LEFT}", "another state"})
     assert client.set == {LEFT: "SCHEDULED"}
+
+
+async def test_what_the_clock_should_have_begun_long_ago_is_cancelled_but_for_what_catches_up_or_somebody_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = deployments(Settings())
+    ids = {one.name: uuid.uuid4() for one in table}
+
+    class Late(Client):
+        async def request(self, method: str, path: str, json: Any) -> Any:
+            asked = json["flow_runs"]
+            assert str(ids["digest"]) not in asked["deployment_id"]["any_"]
+            assert str(ids["retention"]) in asked["deployment_id"]["any_"]
+            ago = datetime.now(UTC) - datetime.fromisoformat(asked["expected_start_time"]["before_"])
+            assert timedelta(seconds=599) < ago < timedelta(seconds=660)
+            told = [{"id": MINE, "auto_scheduled": False}, {"id": LEFT, "auto_scheduled": True}]
+            return type("Reply", (), {"json": lambda _: told})()
+
+    client = Late()
+    monkeypatch.setattr(deploying, "get_client", lambda: client)
+    assert await skip_late(table, ids, 600) == 1
+    assert client.set == {LEFT: "CANCELLED"}

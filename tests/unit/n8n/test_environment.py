@@ -61,6 +61,14 @@ def test_workflows_reach_the_nodes_and_no_other_private_address(
     assert told["N8N_SSRF_ALLOWED_IP_RANGES"] == "10.0.0.1/32,10.0.0.2/32"
 
 
+def test_executions_are_forgotten_as_the_settings_say(local: tuple[Settings, Secrets, Topology]) -> None:
+    settings, secrets, topology = local
+    settings = settings.model_copy(update={"n8n_executions_kept_hours": 5, "n8n_executions_kept": 70})
+    told = server_variables(settings, secrets, topology, "hash")
+    assert (told["EXECUTIONS_DATA_PRUNE"], told["EXECUTIONS_DATA_MAX_AGE"]) == ("true", "5")
+    assert told["EXECUTIONS_DATA_PRUNE_MAX_COUNT"] == "70"
+
+
 def test_ports_follow_the_offset(local: tuple[Settings, Secrets, Topology]) -> None:
     settings, _, topology = local
     told = server_variables(*local, "hash")

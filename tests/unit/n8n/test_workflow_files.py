@@ -17,6 +17,8 @@ from stack.secrets import ensure_secrets
 from stack.settings import REPOSITORY, Settings
 from stack.topology import load_topology
 
+# Of the run that began the workflow by its webhook, where one did.
+PARENT = "={{ $('Webhook').isExecuted && $('Webhook').first().json.headers['x-capibara6-parent-run-id'] || '' }}"
 PATHS = sorted(WORKFLOWS.glob("*.json"))
 
 
@@ -90,6 +92,9 @@ def test_every_request_has_a_limit_and_carries_its_execution(path: Path) -> None
         if "capibara6://" in parameters["url"] or parameters["url"] == "={{ $json.url }}":
             sent = {one["name"] for one in parameters["headerParameters"]["parameters"]}
             assert {"x-capibara6-n8n-execution", "x-capibara6-n8n-workflow"} <= sent, node["name"]
+            if path.stem != "health":  # which begins no run
+                given = {one["name"]: one["value"] for one in parameters["headerParameters"]["parameters"]}
+                assert given["x-capibara6-parent-run-id"] == PARENT, node["name"]
 
 
 def test_what_fails_is_answered_and_not_left_to_n8n(path: Path) -> None:

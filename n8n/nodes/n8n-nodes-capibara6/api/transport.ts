@@ -104,19 +104,20 @@ export function statusOf(error: unknown): number | null {
 /** The id of the run that began this execution by a webhook, as our flow `workflow` does. */
 function beginnerOf(caller: Caller): unknown {
 	if (!('evaluateExpression' in caller)) return undefined;
-	const webhook = caller
-		.getParentNodes(caller.getNode().name)
-		.find((node) => node.type === WEBHOOK);
-	if (webhook === undefined) return undefined;
-	const name = JSON.stringify(webhook.name);
-	try {
-		return caller.evaluateExpression(
-			`{{ $(${name}).isExecuted ? $(${name}).first().json.headers['${PARENT}'] : '' }}`,
-			0,
-		);
-	} catch {
-		return undefined; // a name that no expression can hold
+	for (const node of caller.getParentNodes(caller.getNode().name)) {
+		if (node.type !== WEBHOOK) continue;
+		const name = JSON.stringify(node.name);
+		try {
+			const told = caller.evaluateExpression(
+				`{{ $(${name}).isExecuted ? $(${name}).first().json.headers['${PARENT}'] : '' }}`,
+				0,
+			);
+			if (told) return told;
+		} catch {
+			// a name that no expression can hold
+		}
 	}
+	return undefined;
 }
 
 async function addressed(
