@@ -229,8 +229,10 @@ class Conductor:
             raise too_many_runs(kind, most)
 
     def begin(self, work: Work[E, A], run: NewRun, *, streaming: bool, with_children: bool = False) -> ActiveRun[E, A]:
-        """Begins a run and returns at once. with_children: cancelled, it takes what it asks for along. Raises as
-        `admit` does, and Conflict when its run is under way already, or one that was cancelled with its children asks for it.
+        """Begins a run and returns at once. with_children: cancelled, it takes what it asks for along.
+
+        Raises as `admit` does, and Conflict when its run is under way already, or one that was cancelled with its
+        children asks for it.
         """
         self.admit(work.kind)
         if run.id in self._active:
