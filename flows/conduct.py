@@ -312,8 +312,8 @@ class Conductor:
                 status, error = "failed", unsaved
             ended_at, total_ms = datetime.now(UTC), work.account.elapsed_ms()
             link.end(_outcome(status, error, ended_at, work.account.mark))
-            if active.with_children and status == "cancelled" and error is not None:
-                self._stop_children(run, error)
+            if active.with_children and status == "cancelled":
+                self._stop_children(run)
             if unsaved is None:
                 attach()
                 record = work.finished(run, status, error, Span(ended_at, total_ms))
@@ -330,14 +330,14 @@ class Conductor:
         self._observe(run, last)
         active.close(last)
 
-    def _stop_children(self, parent: NewRun, reason: ApiError) -> None:
+    def _stop_children(self, parent: NewRun) -> None:
         """n8n goes on when a webhook's caller has gone, and meets this where it waits for or begins a run."""
         self._cancelled[parent.id] = parent.owner
         if len(self._cancelled) > CANCELLED_KNOWN:
             self._cancelled.popitem(last=False)
         for active in self._active.values():
             if active.run.parent_id == parent.id and active.run.owner == parent.owner:
-                active.stop(reason)
+                active.stop(parent_cancelled(parent.id))
 
     async def _begin(self, active: ActiveRun[Any, Any]) -> ApiError | None:
         """Writes the run's first rows. On failure, ends it: an answer that isn't kept is not given."""

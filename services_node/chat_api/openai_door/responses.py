@@ -21,7 +21,7 @@ from wire.errors import ApiError
 Item = dict[str, Any]
 # A response's `error` and `status` know few words; ours stand beside them, in `capibara6`.
 _STATUSES = {"queued": "queued", "running": "in_progress", "completed": "completed", "cancelled": "cancelled"}
-_CANCELLED = {"client_disconnected", "cancelled_by_client", "cancelled_in_prefect"}
+_CANCELLED = {"client_disconnected", "cancelled_by_client", "cancelled_in_prefect", "parent_cancelled"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -300,9 +300,9 @@ async def test_what_a_cancelled_run_asked_for_is_cancelled_with_it_where_that_is
     ]
     async with asyncio.timeout(5):
         parent.cancel("cancelled_by_client")
-        for ended in [await one.ended() for one in (parent, child)]:
-            assert ended.status == "cancelled" and ended.error is not None
-            assert ended.error.code == "cancelled_by_client"
+        for one, code in ((parent, "cancelled_by_client"), (child, "parent_cancelled")):
+            ended = await one.ended()
+            assert ended.status == "cancelled" and ended.error is not None and ended.error.code == code
         with pytest.raises(Conflict, match=str(parent.run.id)):
             start(conductor, Model([None]), parent_id=parent.run.id)
         for one in others:  # the first is the second one's parent
