@@ -40,7 +40,7 @@ class Part:
 KYUTAI = "services_node/tts_server/engines/kyutai"
 COQUI = "services_node/tts_server/engines/coqui"
 # Of the services node's integration tests, so many that the rest takes as long.
-HALF = tuple(f"services_node/{name}" for name in ("hooks", "mcp_server", "openai_door", "smart_mcp", "tts_server"))
+HALF = tuple(f"services_node/{name}" for name in ("hooks", "tts_server"))
 # How many parts of a tier are run at once. Unit tests share nothing. Integration tests mostly wait, each part's for
 # services of its own; three at once would make two cores late. What is end to end has the machine for itself.
 AT_ONCE = {"unit": 8, "integration": 2}

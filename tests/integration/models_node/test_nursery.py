@@ -7,6 +7,7 @@ model server's death ends them all.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import signal
@@ -79,7 +80,8 @@ def mark() -> Iterator[str]:
     value = uuid.uuid4().hex
     yield value
     for process in marked(**{ALL: value}):
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it was on its way out
+            process.kill()
 
 
 class Making:

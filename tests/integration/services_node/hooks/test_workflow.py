@@ -115,7 +115,9 @@ def test_a_workflow_can_be_cancelled(api: httpx.Client, n8n: StandIn) -> None:
     eventually(lambda: api.get(child).json()["status"] == "running", 10, "what the workflow asks for is under way")
     run = api.post(f"{reply.json()['status_url']}/cancel").json()
     assert run["status"] == "cancelled" and run["error"]["code"] == "cancelled_by_client"
-    of_it = eventually(lambda: (one := api.get(child).json())["ended_at"] and one, 10, "it is cancelled with its parent")
+    of_it = eventually(
+        lambda: (one := api.get(child).json())["ended_at"] and one, 10, "it is cancelled with its parent"
+    )
     assert of_it and of_it["status"] == "cancelled" and of_it["error"]["code"] == "parent_cancelled"
     for path, body in (("/api/flows/chat/runs", asked), ("/api/chat", {"message": "hola"})):
         assert faulty(api.post(path, json=body, headers=parent), 409, code="parent_cancelled")
