@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -49,7 +50,8 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv(MARK, value)
     yield value
     for process in marked(**{MARK: value}):
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it was on its way out
+            process.kill()
 
 
 @pytest.fixture
