@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 
 from bench._chat_stack import START_SECONDS, ChatStack, wait_until
@@ -28,6 +29,9 @@ def beside(stack: ChatStack, names: Sequence[str]) -> Iterator[None]:
     with contextlib.ExitStack() as processes:
         for name in names:
             service = stack.topology.service(name)
+            if service.prepare:
+                able = str(environment_python(get_settings(), service.prepare_in or service.environment))
+                subprocess.run([able, *service.prepare], cwd=REPOSITORY, env=environment_of(stack), check=True)
             python = str(environment_python(get_settings(), service.environment))
             log = stack.settings.home / f"{name}.log"
             processes.enter_context(running([python, *service.command], log, environment_of(stack)))
