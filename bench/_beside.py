@@ -15,7 +15,7 @@ from stack.supervision.probe import probe
 from stack.topology import Service
 
 # What an installation prepared, which they read: linked into the measured stack's home.
-PREPARED = ("tts", "n8n/runtime", "n8n/nodes")
+PREPARED = ("envs", "tts", "n8n/runtime", "n8n/nodes")
 
 
 @contextlib.contextmanager

@@ -42,6 +42,7 @@ from n8n.api import N8n
 PARTS = ("webhook", "flow_starts", "callbacks", "batch")
 ADDED_AIM_MS = 60.0
 WARM_UP_ASKS = 10
+PAUSE_SECONDS = 0.3  # n8n answers first and keeps its execution after that: the next one meets a machine at rest
 QUESTION = {"message": "Hello", "max_tokens": 1, "tools": False}
 
 
@@ -73,6 +74,7 @@ def webhooks(stack: ChatStack, n8n: N8n, asks: int) -> dict[str, Any]:
                 began = time.perf_counter()
                 reply = http.post(urls[name], json=QUESTION)
                 seconds = time.perf_counter() - began
+                time.sleep(PAUSE_SECONDS)
                 if reply.status_code != 200:
                     raise RuntimeError(f"{name}: {reply.status_code} {reply.text[:300]}")
                 if number >= 0:
