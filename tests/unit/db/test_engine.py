@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from asyncpg import PostgresError
 from sqlalchemy import URL, text
-from sqlalchemy.exc import DBAPIError
 
 from db.engine import Database
 from db.errors import DatabaseUnavailable
@@ -51,5 +51,5 @@ async def test_a_connection_that_breaks_while_it_is_made_means_not_now(sqlstate:
 
 async def test_a_refusal_for_another_reason_is_told_as_it_is() -> None:
     async with refusing("3D000") as database:
-        with pytest.raises(DBAPIError, match="no"):
+        with pytest.raises(PostgresError, match="no"):
             await database.rows(text("SELECT 1"))
