@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 from dataclasses import dataclass
 
 import httpx
@@ -12,6 +13,9 @@ import psutil
 from stack.topology import Service, Topology
 
 PROBE_SECONDS = 3.0
+# Probes are plain HTTP, and this is used for none. Without it httpx reads every certificate authority anew for each of
+# them: 40 ms of a core that the services which are starting need.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,8 @@ def probe(topology: Topology, service: Service) -> Probe:
         except OSError as error:
             return Probe(False, error.strerror or str(error))
     try:
-        reply = httpx.get(f"http://{host}:{port}{service.ready_path}", timeout=PROBE_SECONDS, trust_env=False)
+        url = f"http://{host}:{port}{service.ready_path}"
+        reply = httpx.get(url, timeout=PROBE_SECONDS, trust_env=False, verify=NO_TLS)
     except httpx.HTTPError as error:
         return Probe(False, str(error) or type(error).__name__)
     if reply.status_code == 200:

@@ -14,9 +14,11 @@ import pytest
 
 from stack.processes import stack_id
 from stack.settings import Settings
+from tests.authorities import read_once
 from tests.e2e.ordinary_user import OrdinaryUser, installing
 from tests.e2e.stack import INSTALL_SECONDS, Stack, copy_repository
 
+read_once()
 # Files in the order they come, others before them: of those whose tests leave the stack down the last ones.
 ORDER = (
     "test_smoke.py",

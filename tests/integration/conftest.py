@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.authorities import read_once
+
+read_once()
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 
