@@ -39,17 +39,11 @@ class Part:
 
 KYUTAI = "services_node/tts_server/engines/kyutai"
 COQUI = "services_node/tts_server/engines/coqui"
-# Of the services node's integration tests, so many that the rest takes as long.
-HALF = tuple(f"services_node/{name}" for name in ("hooks", "tts_server"))
-# How many parts of a tier are run at once. Unit tests share nothing. Integration tests mostly wait, each part's for
-# services of its own; three at once would make two cores late. What is end to end has the machine for itself.
-AT_ONCE = {"unit": 8, "integration": 2}
 PARTS = (
     Part("unit", "services", ("stack", "wire", "db", "flows", "services_node", "n8n")),
     Part("unit", "models", ("models_node", "bench"), apart=("models_node/sandbox",)),
     Part("unit", "sandbox", ("models_node/sandbox",)),
-    Part("integration", "services", ("stack", "wire", "db", "flows", *HALF), apart=(KYUTAI, COQUI)),
-    Part("integration", "services", ("services_node",), apart=(KYUTAI, COQUI, *HALF)),
+    Part("integration", "services", ("stack", "wire", "db", "flows", "services_node"), apart=(KYUTAI, COQUI)),
     Part("integration", "models", ("models_node",), apart=("models_node/sandbox",)),
     Part("integration", "sandbox", ("models_node/sandbox",)),
     Part("integration", "tts-kyutai", (KYUTAI,)),
@@ -185,8 +179,8 @@ def _pytest(settings: Settings, tier: str, paths: Sequence[str], full: bool) -> 
         runs.append(_of_nodes(settings, "test"))
     if not runs:
         raise ConfigurationError(f"no {tier} test is at {' '.join(paths)}", f"see tests/{tier}/")
-    if len(runs) > 1 and tier in AT_ONCE:
-        return _side_by_side(tier, runs, _environment(settings), AT_ONCE[tier])
+    if tier == "unit" and len(runs) > 1:
+        return _side_by_side(runs, _environment(settings))
     for command in runs:
         say(f"{tier}: {_shown(command)}")
         status = subprocess.run(command, check=False, cwd=REPOSITORY, env=_environment(settings)).returncode
@@ -212,23 +206,25 @@ def _command(settings: Settings, part: Part, chosen: Sequence[str], full: bool) 
     return [python, "-m", "pytest", *marks, *apart, *chosen]
 
 
-def _side_by_side(tier: str, runs: Sequence[list[str]], environment: dict[str, str], at_once: int) -> int:
-    """Each one's output is shown when it is over; the status is that of the first that fails."""
+def _side_by_side(runs: Sequence[list[str]], environment: dict[str, str]) -> int:
+    """Unit tests share nothing: their parts use the cores that there are. (Integration tests do not gain by it: two
+    parts of them make two cores late.) Each one's output is shown when it is over; the status is that of the first that
+    fails.
+    """
 
     def run(command: list[str]) -> int:
-        say(f"{tier}: {_shown(command)} begins; what it says comes when it is over")
         done = subprocess.run(
             command, check=False, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True,
         )  # fmt: skip
         with showing:
-            say(f"{tier}: {_shown(command)}")
+            say(f"unit: {_shown(command)}")
             sys.stdout.write(done.stdout)
             sys.stdout.flush()
         return done.returncode
 
     showing = threading.Lock()
-    with ThreadPoolExecutor(at_once) as pool:
+    with ThreadPoolExecutor(len(runs)) as pool:
         statuses = list(pool.map(run, runs))
     return next((status for status in statuses if status not in (0, NOTHING_RAN)), 0)
 

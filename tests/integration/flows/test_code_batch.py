@@ -123,6 +123,7 @@ def test_a_batch_that_could_not_be_written_down_is_closed_and_its_key_is_free_ag
     assert again.status_code == 202 and ended(api, again.json()["run_id"])["status"] == "completed"
 
 
+@pytest.mark.full
 def test_a_batch_whose_flow_run_was_removed_in_prefect_is_closed(api: httpx.Client, stack: Installation) -> None:
     stack.stop("flow-worker")
     try:

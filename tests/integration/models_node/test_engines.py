@@ -170,6 +170,7 @@ async def test_its_memory_is_what_it_alone_holds(launcher: VllmLauncher, forked:
     assert told.private_bytes < resident - 2 * shared  # three processes and more have the nursery's pages, free
 
 
+@pytest.mark.full
 async def test_plain_and_forked_engines_give_the_same_greedy_answers(
     forked_answers: Answers, home: Path, tmp_path: Path, catalogue: Catalogue
 ) -> None:

@@ -37,6 +37,7 @@ def settings() -> Settings:
     return Settings()
 
 
+@pytest.mark.full
 @pytest.mark.timeout(900)
 def test_the_stored_head_is_rebuilt_from_its_texts_and_decides_the_same(settings: Settings) -> None:
     encoder = Kept(load_encoder(Limits(settings.routing_max_tokens, settings.routing_threads)))

@@ -158,7 +158,7 @@ def test_optional_environments_are_made_for_their_own_tests_alone() -> None:
     "paths", [[], ["tests/integration"], ["tests/integration/services_node", "tests/integration/db", "tests/unit"]]
 )
 def test_every_test_of_a_folder_is_in_one_part(paths: list[str]) -> None:
-    """Parts share rooms: what is meant by a folder above them is all of it, once."""
+    """What is meant by a folder above a part's is all of it, once."""
     found: list[Path] = []
     for part in PARTS:
         if part.tier == "integration" and part.environment == "services":
@@ -176,7 +176,7 @@ def test_parts_side_by_side_are_all_run_and_the_first_that_fails_is_told(capfd: 
     def run(*statuses: int) -> int:
         program = "import sys; print('said', sys.argv[1]); sys.exit(int(sys.argv[1]))"
         runs = [[sys.executable, "-c", program, str(status)] for status in statuses]
-        return _side_by_side("unit", runs, dict(os.environ), 2)
+        return _side_by_side(runs, dict(os.environ))
 
     assert run(0, 5) == 0, "5: nothing of this part was chosen"
     assert run(0, 3, 2) == 3
