@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     log_file_bytes: int = Field(10 * 2**20, gt=0, description="A service's log is rotated at this size.")
     log_file_backups: int = Field(3, ge=0, description="Rotated logs kept for each service.")
     service_start_timeout_seconds: float = Field(
-        180, gt=0, description="How long `up` waits for one service to be ready."
+        600, gt=0, description="How long `up` waits for one service to be ready."
     )
     graceful_stop_seconds: float = Field(10, gt=0, description="What a service may use to finish after a stop signal.")
 

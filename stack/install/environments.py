@@ -28,6 +28,8 @@ TORCH = "torch==2.13.0"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 WITH_TORCH = ("models", "tts-kyutai", "tts-coqui")
 SPEECH_ENGINES = {"kyutai": "tts-kyutai", "coqui": "tts-coqui"}  # the optional ones, and the environment of each
+# What starts many processes at once, or processes that may write no bytecode of their own (sandboxes, speech engines).
+COMPILED = ("services", "sandbox", *SPEECH_ENGINES.values())
 SAME_LOCK = {"n8n-dev": "n8n"}
 TESTS_ONLY = ("hypothesis", "sortedcontainers", "pytest", "pluggy", "iniconfig", "pytest-asyncio", "pytest-timeout")
 CLIENTS_ONLY = ("openai", "jiter", "sniffio")  # OpenAI's SDK, for the tests of the services node's door
@@ -144,7 +146,7 @@ def _install_one(settings: Settings, environment: Environment) -> None:
             if name in WITH_TORCH and not (name == "models" and settings.gpu):
                 _install_cpu_torch(settings, name)
             options = _uv_index_options()
-            if name in SPEECH_ENGINES.values():  # these start when somebody waits for them, and write no bytecode then
+            if name in COMPILED:
                 options.append("--compile-bytecode")
             exact = ("--no-deps", "--no-build", "--require-hashes", "-r", str(lock))
             _uv(settings, name, "pip", "install", *options, *exact)

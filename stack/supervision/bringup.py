@@ -22,8 +22,8 @@ from stack.supervision.state import forget_restarts, restarts
 from stack.topology import Service, Topology
 
 POLL_SECONDS = 0.2
-PREPARE_SECONDS = 120
-SETTLE_SECONDS = 180
+PREPARE_SECONDS = 300
+SETTLE_SECONDS = 300
 RESTARTS_TOLERATED = 2
 
 

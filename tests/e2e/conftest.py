@@ -16,7 +16,7 @@ from stack.processes import stack_id
 from stack.settings import Settings
 from tests.authorities import read_once
 from tests.e2e.ordinary_user import OrdinaryUser, installing
-from tests.e2e.stack import INSTALL_SECONDS, Stack, copy_repository
+from tests.e2e.stack import INSTALL_SECONDS, START_SECONDS, Stack, copy_repository
 
 read_once()
 # Files in the order they come, others before them: of those whose tests leave the stack down the last ones.
@@ -85,7 +85,7 @@ def installed() -> Iterator[Stack]:
 def stack(installed: Stack) -> Stack:
     """The stack, running and ready, whatever the test before did to it."""
     if not installed.answers() and set(installed.states().values()) != {"ready"}:
-        installed.ok("up", "--detach", seconds=300)
+        installed.ok("up", "--detach", seconds=START_SECONDS)
     return installed
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.stack import Stack, eventually
+from tests.e2e.stack import START_SECONDS, Stack, eventually
 
 
 class Workflows:
@@ -28,7 +28,7 @@ class Workflows:
 
     def up(self) -> str:
         """What `up` tells of them."""
-        told = self.stack.ok("up", "--detach", seconds=300).stderr
+        told = self.stack.ok("up", "--detach", seconds=START_SECONDS).stderr
         return "\n".join(line for line in told.splitlines() if "n8n:" in line)
 
     def held(self, name: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.e2e.stack import Stack, copy_repository
@@ -18,10 +18,10 @@ USER = "capibara6-e2e"
 
 @dataclass(frozen=True, slots=True)
 class OrdinaryUser:
-    """first_up: `up --detach` under way, which installs everything first. told: the file of what it says."""
+    """install: `install` under way, without n8n. told: the file of what it says."""
 
     stack: Stack
-    first_up: subprocess.Popen[str]
+    install: subprocess.Popen[str]
     told: Path
 
 
@@ -38,12 +38,13 @@ def installing() -> Iterator[OrdinaryUser]:
     variables = {"HOME": str(home), "USER": USER, "LOGNAME": USER, "PATH": "/usr/local/bin:/usr/bin:/bin"}
     stack = Stack(root, 22_000, prefix, variables)
     with tempfile.NamedTemporaryFile("w", prefix="capibara6-e2e-") as told:
-        up = stack.popen("up", "--detach", "--without", "n8n", stdin=subprocess.DEVNULL, stdout=told, stderr=told)
+        smaller = replace(stack, variables={**variables, "CAPIBARA6_WITHOUT": "n8n"})
+        install = smaller.popen("install", stdin=subprocess.DEVNULL, stdout=told, stderr=told)
         try:
-            yield OrdinaryUser(stack, up, Path(told.name))
+            yield OrdinaryUser(stack, install, Path(told.name))
         finally:
-            up.terminate()
-            up.wait(60)
+            install.terminate()
+            install.wait(60)
             stack.run("down")
             subprocess.run(["userdel", "--remove", USER], check=False, capture_output=True)
             shutil.rmtree(home, ignore_errors=True)

@@ -23,6 +23,7 @@ SERVICES = (
     "tts-server", "flow-worker", "n8n", "n8n-runner",
 )  # fmt: skip
 INSTALL_SECONDS = 900
+START_SECONDS = 600  # of everything, on a machine that does more besides
 MODEL_SECONDS = 300  # a cold load on two busy cores, with room
 
 
