@@ -175,6 +175,9 @@ async def load(request: Request) -> JSONResponse:
     model = request.path_params["model"]
     if model == "nobody":
         return JSONResponse({"error": {"message": "model 'nobody' does not exist", "code": "model_not_found"}}, 404)
+    if model.startswith("full_once_") and model not in died:
+        died.add(model)
+        return JSONResponse({"error": {"message": "no memory", "code": "no_memory"}}, 503, {"retry-after": "1"})
     return JSONResponse({"model": model, "status": "loaded", "load_seconds": 0.25})
 
 

@@ -282,6 +282,20 @@ def test_a_digest_by_hand_and_a_flow_run_of_nobodys_have_rows_files_and_pages(
     assert [(row["model"], row["loaded"]) for row in loaded] == [("nobody", "no"), ("qwen_coder", "yes")]
 
 
+def test_what_a_maintenance_run_could_not_do_at_once_it_does_a_moment_later(
+    api: httpx.Client, stack: Installation
+) -> None:
+    models = [f"full_once_{uuid.uuid4().hex}", "nobody"]
+    run = ended(api, begin(api, "warm-up", models=models))
+    assert run["status"] == "failed" and "nobody: model_not_found" in run["error"]["detail"], stack.log("flow-worker")
+    assert models[0] not in run["error"]["detail"], "the second time it was loaded"
+    of_it = {"flow_runs": {"id": {"any_": [run["prefect_flow_run_id"]]}}, "sort": "EXPECTED_START_TIME_ASC"}
+    first, second = prefect(stack, "/task_runs/filter", **of_it)
+    assert (first["run_count"], first["state_type"]) == (2, "COMPLETED")
+    assert (second["run_count"], second["state_type"]) == (1, "FAILED"), "there is no such model a moment later either"
+    assert first["empirical_policy"]["retry_jitter_factor"] == 0.5, "many that fail together do not come back together"
+
+
 @pytest.mark.full
 def test_a_batch_waits_for_its_place_which_a_restart_of_prefect_does_not_take_from_the_one_before(
     api: httpx.Client, stack: Installation

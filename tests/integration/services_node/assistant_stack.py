@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +19,8 @@ from typing import Any
 
 import httpx
 from installation import COMMANDS, PORTS, REPOSITORY, Installation, eventually
+
+from flows.tools.box import AWAY_SECONDS
 
 HERE = Path(__file__).resolve().parent
 NEIGHBOURS = "neighbour__wait_long"
@@ -72,9 +75,12 @@ class Assistant:
         self._with("smart-mcp", COMMANDS["smart-mcp"], {"CAPIBARA6_SMART_REFRESH_SECONDS": "0.5"})
 
     def wait_for_tools(self) -> None:
-        """Until the smart one offers what the other has, the neighbour's tool included."""
+        """Until the smart one offers what the other has, the neighbour's tool included, and a chat would ask it: one
+        that found it away leaves it alone for a moment."""
         url, wanted = f"{self.stack.url('smart-mcp')}/select", {"query": NEIGHBOURS, "allowed": [NEIGHBOURS]}
         eventually(lambda: httpx.post(url, json=wanted).json().get("tools"), 60, "smart-mcp knows the tools")
+        if self.api.get("/api/health").json()["services"]["tools"] != "ok":
+            time.sleep(AWAY_SECONDS)
 
     def _with(self, service: str, command: list[str], extra: dict[str, str]) -> None:
         """Starts a service with settings that are only its own."""
