@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -16,7 +15,7 @@ from stack.processes import stack_id
 from stack.settings import Settings
 from tests.authorities import read_once
 from tests.e2e.ordinary_user import OrdinaryUser, installing
-from tests.e2e.stack import INSTALL_SECONDS, START_SECONDS, Stack, copy_repository
+from tests.e2e.stack import INSTALL_SECONDS, START_SECONDS, Stack, copy_repository, remove
 
 read_once()
 # Files in the order they come, others before them: of those whose tests leave the stack down the last ones.
@@ -77,8 +76,7 @@ def installed() -> Iterator[Stack]:
     finally:
         stack.run("down", seconds=120)
         stack.leaves_nothing()
-        shutil.rmtree(Path("/var/lib/capibara6") / stack_id(Settings(home=stack.home)), ignore_errors=True)
-        shutil.rmtree(root, ignore_errors=True)
+        remove(Path("/var/lib/capibara6") / stack_id(Settings(home=stack.home)), root)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pwd
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.e2e.stack import Stack, copy_repository
+from tests.e2e.stack import Stack, copy_repository, remove
 
 USER = "capibara6-e2e"
 
@@ -46,5 +45,5 @@ def installing() -> Iterator[OrdinaryUser]:
             install.terminate()
             install.wait(60)
             stack.run("down")
+            remove(home)
             subprocess.run(["userdel", "--remove", USER], check=False, capture_output=True)
-            shutil.rmtree(home, ignore_errors=True)

@@ -40,6 +40,11 @@ def copy_repository(target: Path) -> None:
             shutil.copy2(source, target / name)
 
 
+def remove(*folders: Path) -> None:
+    """By `rm`, which takes a fraction of the time that `shutil.rmtree` does for hundreds of thousands of files."""
+    subprocess.run(["rm", "-rf", "--", *map(str, folders)], check=False)
+
+
 def eventually(holds: Callable[[], Any], seconds: float, told: str) -> Any:
     """Waits until `holds()` gives something true, and returns it."""
     deadline = time.monotonic() + seconds
