@@ -19,6 +19,7 @@ from db.runs import BATCH, BATCHES
 from db.tables import OPEN_STATUSES, Run, RunStep
 
 KIND = BATCH
+CANCELLED_BY_CLIENT = "cancelled_by_client"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,14 @@ class Batches:
                 error_detail="The flow run was cancelled in Prefect.",
                 ended_at=func.now(),
             )
+        )
+
+    async def cancelled_by_client(self, run_id: uuid.UUID) -> None:
+        """Says of a batch that Prefect told to be cancelled who asked for that."""
+        await self._database.rows(
+            update(Run)
+            .where(Run.id == run_id, Run.status == "cancelled", Run.error_code == "cancelled_in_prefect")
+            .values(error_code=CANCELLED_BY_CLIENT, error_detail="The run was cancelled.")
         )
 
     async def unrecorded(self, stack_id: str, limit: int) -> list[Begun]:

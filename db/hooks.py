@@ -64,14 +64,14 @@ class Hooks:
         if not rows:
             raise _no_hook(hook_id)
 
-    async def callback(self, run_id: uuid.UUID) -> CallbackRecord | None:
-        """Where a run's end is told, and how that went."""
+    async def callbacks(self, run_id: uuid.UUID) -> list[CallbackRecord]:
+        """Where a run's end is told, and how that went, in the order in which it was asked for."""
         rows = await self._database.rows(
-            select(Callback.url, Callback.state, Callback.attempts, Callback.last_error).where(
-                Callback.run_id == run_id
-            )
+            select(Callback.url, Callback.state, Callback.attempts, Callback.last_error)
+            .where(Callback.run_id == run_id)
+            .order_by(Callback.created_at, Callback.url)
         )
-        return CallbackRecord(**rows[0]._asdict()) if rows else None
+        return [CallbackRecord(**row._asdict()) for row in rows]
 
 
 def _hooks(owner: str) -> Any:

@@ -77,7 +77,7 @@ WITH the_subscriber AS (
     DELETE FROM outbox WHERE position = :position AND subscriber_id = :id
 ), the_callback AS (
     UPDATE callbacks SET state = :state, attempts = attempts + :tries, last_error = :error
-    WHERE run_id = :run_id AND :is_callback AND state = 'pending'
+    WHERE run_id = :run_id AND url = :url AND :is_callback AND state = 'pending'
 )
 SELECT id FROM the_subscriber
 """)
@@ -87,7 +87,8 @@ WITH the_subscriber AS (
         leased_by = NULL, leased_until = NULL
     {mine} RETURNING id
 )
-UPDATE callbacks SET attempts = attempts + 1, last_error = :error WHERE run_id = :run_id AND :is_callback
+UPDATE callbacks SET attempts = attempts + 1, last_error = :error
+WHERE run_id = :run_id AND url = :url AND :is_callback
 """)
 # Nothing waits for it beyond `seen`: unless something came meanwhile, which the row itself tells (`newest`).
 _REST = _statement("""
@@ -110,10 +111,12 @@ WITH old AS (
             SELECT position, row_number() OVER (PARTITION BY subscriber_id ORDER BY position DESC) AS place FROM outbox
         ) AS placed WHERE place > :most
     )
-    RETURNING run_id, is_callback
+    RETURNING run_id, subscriber_id, is_callback
 ), unheard AS (
-    UPDATE callbacks SET state = 'failed', last_error = coalesce(last_error, 'It waited too long.')
-    WHERE state = 'pending' AND run_id IN (SELECT run_id FROM old WHERE is_callback)
+    UPDATE callbacks SET state = 'failed', last_error = coalesce(callbacks.last_error, 'It waited too long.')
+    FROM old JOIN subscribers ON subscribers.id = old.subscriber_id
+    WHERE callbacks.state = 'pending' AND old.is_callback
+        AND callbacks.run_id = old.run_id AND callbacks.url = subscribers.url
 )
 SELECT count(*) AS lost FROM old
 """)
@@ -160,6 +163,7 @@ class Outbox:
     ) -> bool:
         values = {
             "id": leased.id, "me": self._me, "position": event.position, "run_id": event.run_id, "had": had,
+            "url": leased.url,
             "state": "delivered" if had else "failed", "tries": 1, "error": kept.detail(error),
             "is_callback": event.is_callback, "lease": timedelta(seconds=lease_seconds),
         }  # fmt: skip
@@ -168,8 +172,8 @@ class Outbox:
     async def failed(self, leased: Leased, event: OutgoingEvent, error: str, wait_seconds: float) -> None:
         """It could not be told; it is tried again after so long, and until then nothing else is told there."""
         values = {
-            "id": leased.id, "me": self._me, "run_id": event.run_id, "is_callback": event.is_callback,
-            "error": kept.detail(error), "wait": timedelta(seconds=wait_seconds),
+            "id": leased.id, "me": self._me, "run_id": event.run_id, "url": leased.url,
+            "is_callback": event.is_callback, "error": kept.detail(error), "wait": timedelta(seconds=wait_seconds),
         }  # fmt: skip
         await self._database.rows(_FAILED, values)
 

@@ -75,6 +75,21 @@ def _statement(*, once: bool) -> TextClause:
     )
 
 
+# Its run's row is held, so that it is not missed by the run's end at this moment (migration 0005).
+_TELL_TOO = text("""
+WITH the_run AS (
+    SELECT id FROM runs WHERE id = :id AND owner = :owner FOR SHARE
+), the_callback AS (
+    INSERT INTO callbacks (run_id, url) SELECT id, :callback_url FROM the_run
+    WHERE (SELECT count(*) FROM callbacks WHERE run_id = :id) < :most
+    ON CONFLICT DO NOTHING RETURNING url
+)
+SELECT EXISTS (SELECT FROM the_callback) OR EXISTS (
+    SELECT FROM callbacks WHERE run_id = :id AND url = :callback_url
+) AS told
+""").bindparams(bindparam("id", type_=Uuid()), bindparam("callback_url", type_=Text()))
+MOST_CALLBACKS = 20
+
 _QUEUE, _QUEUE_ONCE = _statement(once=False), _statement(once=True)
 
 
@@ -83,9 +98,10 @@ class QueuedRuns:
         self._database = database
 
     async def queue(self, run: NewQueued, promise: Promise | None) -> uuid.UUID:
-        """Writes a queued run. Returns its id; the earlier run's, when the promise was made before.
+        """Writes a queued run. Returns its id; the earlier run's, when the promise was made before, whose end is then
+        told to this one's callback too.
 
-        Raises Conflict for a run id, or a key with another request, that was used before.
+        Raises Conflict for a run id, or a key with another request, that was used before, and as `tell_too` does.
         """
         values: dict[str, Any] = asdict(run)
         try:
@@ -105,7 +121,22 @@ class QueuedRuns:
         earlier = await self.promised(run.owner, promise)
         if earlier is None:  # it has expired this very moment
             raise _used_otherwise()
+        if run.callback_url is not None:
+            await self.tell_too(earlier, run.owner, run.callback_url)
         return earlier
+
+    async def tell_too(self, run_id: uuid.UUID, owner: str, callback_url: str) -> None:
+        """The end of an earlier run is told there as well: at once, where it has ended; once, however often asked for.
+
+        Raises Conflict when it is told at as many addresses as can be.
+        """
+        asked = {"id": run_id, "owner": owner, "callback_url": callback_url, "most": MOST_CALLBACKS}
+        if not (await self._database.rows(_TELL_TOO, asked))[0].told:
+            raise Conflict(
+                f"Run {run_id} is told at {MOST_CALLBACKS} addresses already: ask for it by its id instead.",
+                code="too_many_callbacks",
+                param="callback_url",
+            )
 
     async def promised(self, owner: str, promise: Promise) -> uuid.UUID | None:
         """The run that was promised by this key; None when none was. Raises Conflict for another request's key."""

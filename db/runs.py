@@ -24,6 +24,7 @@ BATCH, SPEECH_BATCH, CHAT_BATCH = "code-batch", "speech-batch", "chat-batch"
 DIGEST, RETENTION, ROUTING_EVALUATION, WARM_UP = "digest", "retention", "routing-evaluation", "warm-up"
 MAINTENANCE = (DIGEST, RETENTION, ROUTING_EVALUATION, WARM_UP)
 BATCHES = (BATCH, SPEECH_BATCH, CHAT_BATCH, *MAINTENANCE)  # worked on by another process (`db.batches`)
+KINDS = ("chat", "code", "speech", "workflow", *BATCHES)
 EVERY = RunFilter()
 
 

@@ -276,7 +276,10 @@ class Subscriber(Base):
 
 
 class Callback(Base):
-    """Where the end of one run is told. attempts: how often that was tried."""
+    """An address at which the end of one run is told. attempts: how often that was tried.
+
+    Written for a run that has ended, a trigger tells it at once (migration 0005).
+    """
 
     __tablename__ = "callbacks"
     __table_args__ = (
@@ -285,10 +288,11 @@ class Callback(Base):
     )
 
     run_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
-    url: Mapped[str]
+    url: Mapped[str] = mapped_column(primary_key=True)
     state: Mapped[str] = mapped_column(server_default="pending")
     attempts: Mapped[int] = mapped_column(server_default="0")
     last_error: Mapped[str | None]
+    created_at: Mapped[Moment]
 
 
 outbox_position = Sequence("outbox_position", metadata=Base.metadata)

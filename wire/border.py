@@ -123,7 +123,7 @@ class Border:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 reply = MutableHeaders(scope=message)
-                reply[RUN_ID_HEADER] = str(run_id)
+                reply.setdefault(RUN_ID_HEADER, str(run_id))  # a reply about an earlier run has that one's
                 reply[TRACE_HEADER] = span.header
             await send(message)
 

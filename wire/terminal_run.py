@@ -106,12 +106,12 @@ def _head(story: Story) -> list[str]:
 
 def _whence(story: Story) -> list[str]:
     """Where the run came from, where else it can be looked at, and where its end is told."""
-    n8n, callback = story.get("n8n") or {}, story.get("callback")
+    n8n = story.get("n8n") or {}
     way = "to " if story.get("kind") == "workflow" and story.get("origin") != "n8n" else ""
     by = f", {way}execution {n8n['execution_id']} of workflow {n8n.get('workflow_id') or '?'}" if n8n else ""
     lines = [_plain(f"from {story['origin']}{by}")] if story.get("origin") else []
     lines += [_plain(f"{name} {url}") for name, url in (story.get("links") or {}).items()]
-    if callback:
+    for callback in story.get("callbacks") or []:
         why = f": {callback['last_error']}" if callback.get("last_error") else ""
         tried = f"{callback.get('attempts', 0)} tries"
         lines.append(_plain(f"callback {callback.get('url')} {callback.get('state')} after {tried}{why}"))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from db.batches import KIND
+from db.batches import CANCELLED_BY_CLIENT, KIND
 from db.tables import OPEN_STATUSES
 from flows.batch_jobs import ASKED, Job, written_jobs
 from flows.file_store import NewFile, one_chunk
@@ -64,10 +64,11 @@ async def cancel_batch(parts: Parts, run_id: uuid.UUID) -> None:
     if run.status in OPEN_STATUSES:
         if flow_run_id is not None:
             await parts.flows.ask(lambda api: api.cancel(flow_run_id), ASK_SECONDS)
-        if await parts.batches.close(run_id, "cancelled", code="cancelled_by_client", detail="The run was cancelled."):
+        if await parts.batches.close(run_id, "cancelled", code=CANCELLED_BY_CLIENT, detail="The run was cancelled."):
             return
         run = await parts.runs.get(run_id, owner)
-        if run.status == "cancelled":  # Prefect's word of it came here first
+        if run.status == "cancelled":  # Prefect's word of it came here first, which does not know who asked
+            await parts.batches.cancelled_by_client(run_id)
             return
     raise Conflict(f"Run {run_id} is {run.status} already.", code="run_not_active", param="run_id")
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from db.runs import CHAT_BATCH
+from db.tables import OPEN_STATUSES
 from flows.chat_asked import ASKED, Asked, written_asked
 from flows.file_store import NewFile, one_chunk
 from flows.item_files import (
@@ -160,11 +161,14 @@ async def items(
     run = await parts.runs.get(run_id, owner())
     counts = await parts.batch_items.counts(run.id)
     found = await parts.batch_items.of(run.id, after=after, limit=limit + 1)
-    shown = found[:limit]
+    shown = [result_told(item) for item in found[:limit]]
+    if run.status not in OPEN_STATUSES:  # nobody asks what is left of a batch that was cut off
+        for one in shown:
+            one["status"] = "cancelled" if one["status"] in OPEN_STATUSES else one["status"]
     return {
-        "items": [result_told(item) for item in shown],
+        "items": shown,
         "completed": counts.completed,
         "failed": counts.failed,
         "total": counts.of,
-        "next_after": shown[-1].number if len(found) > limit else None,
+        "next_after": shown[-1]["line"] if len(found) > limit else None,
     }

@@ -38,7 +38,7 @@ from services_node.chat_api.provenance import provenance
 from services_node.chat_api.schemas import ChatRequest, Text, storable
 from services_node.chat_api.speeches import SpeechFlowRequest, prepare_speech
 from services_node.chat_api.workflows import WorkflowFlowRequest, prepare_workflow
-from wire.context import current
+from wire.context import RUN_ID_HEADER, current
 from wire.errors import ApiError, NotFound, ValidationFailed
 
 router = APIRouter(prefix="/api/flows", tags=["flows"])
@@ -167,16 +167,20 @@ async def start(
         known = ", ".join(OFFERED)
         raise NotFound(f"There is no flow of this name; there are {known}.", code="flow_not_found", param="name")
     given, prefix = _given(flow, asked)
-    promise = None
-    if idempotency_key is not None:
-        digest = _digest(name, given, asked.callback_url)
-        promise = Promise(_storable(idempotency_key), digest, parts.settings.idempotency_seconds)
-        earlier = await parts.queued.promised(context.principal.name, promise)
-        if earlier is not None:
-            return await _told(parts, flow, earlier)
     callback_url = asked.callback_url
     if callback_url is not None:
         callback_url = await checked_url(callback_url, "callback_url", parts.topology)
+        parts.delivering.expect()
+    promise = None
+    if idempotency_key is not None:
+        digest = _digest(name, given)
+        promise = Promise(_storable(idempotency_key), digest, parts.settings.idempotency_seconds)
+        earlier = await parts.queued.promised(context.principal.name, promise)
+        if earlier is not None:
+            if callback_url is not None:
+                await parts.queued.tell_too(earlier, context.principal.name, callback_url)
+                parts.delivering.run_ended()  # it may have, before this
+            return await _told(parts, flow, earlier)
     with named(prefix):
         prepared = await flow.prepare(parts, _checked(flow.parameters, given, prefix))
     run = NewQueued(
@@ -190,10 +194,10 @@ async def start(
         callback_url=callback_url,
         **provenance("api"),
     )
-    if callback_url is not None:
-        parts.delivering.expect()
     run_id = await parts.queued.queue(run, promise)
-    if run_id == run.id:
+    if run_id != run.id:
+        parts.delivering.run_ended()
+    else:
         try:
             await prepared.begin()
         except BaseException as error:  # too many, a full disk, a client that went: the key must not promise it
@@ -209,13 +213,12 @@ async def _told(parts: Parts, flow: OfferedFlow, run_id: uuid.UUID) -> JSONRespo
     where = f"/api/runs/{run_id}"
     told = {"run_id": str(run_id), "status": run.status, "flow": flow.name, "status_url": where}
     told |= {"location": where, "url": where}
-    return JSONResponse(told, 202, headers={"location": where})
+    return JSONResponse(told, 202, headers={"location": where, RUN_ID_HEADER: str(run_id)})
 
 
-def _digest(name: str, given: Mapping[str, Any], callback_url: str | None) -> str:
-    """Of all that was asked. What keys promised before there were callbacks, they promise still."""
-    asked_for = [name, given] if callback_url is None else [name, given, callback_url]
-    return hashlib.sha256(json.dumps(asked_for, sort_keys=True).encode()).hexdigest()
+def _digest(name: str, given: Mapping[str, Any]) -> str:
+    """Of what was asked, not of who is told: in n8n each execution that asks again waits at an address of its own."""
+    return hashlib.sha256(json.dumps([name, given], sort_keys=True).encode()).hexdigest()
 
 
 def _given(flow: OfferedFlow, asked: StartFlow) -> tuple[dict[str, Any], str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
+from db.batch_items import ItemCounts
 from db.records import (
     CallbackRecord,
     CallbackState,
@@ -145,15 +146,17 @@ class Progress(BaseModel):
 
 
 class RunStory(RunOut):
-    """A run, whole. progress: of a document that is spoken. files: what it made and kept. children: runs that it asked
+    """A run, whole. progress: of a document that is spoken, in parts, and of a
+    batch of questions, in items. files: what it made and kept. children: runs that it asked
     for. messages: what it wrote in its conversation, while that is there: the question, and the answer with the tools
     used. response: what it answered, a chat's last words or a workflow's JSON. links: its pages in Prefect and n8n.
-    callback: where its end is told, where that was wished.
+    callback: where its end is told, where that was wished; callbacks: also where it was asked for once more.
     """
 
     response: str | None
     links: dict[str, str]
     callback: CallbackOut | None
+    callbacks: list[CallbackOut]
     progress: Progress | None
     steps: list[StepOut]
     files: list[FileOut]
@@ -171,18 +174,23 @@ class RunStory(RunOut):
         *,
         response: str | None,
         links: Mapping[str, str],
-        callback: CallbackRecord | None,
+        callbacks: Sequence[CallbackRecord],
+        items: ItemCounts | None,
     ) -> RunStory:
+        told = [CallbackOut.model_validate(callback) for callback in callbacks]
         return cls(
             **RunOut.fields_of(run),
-            progress=Progress.among(steps),
+            progress=Progress.among(steps)
+            if items is None
+            else Progress(done=items.completed + items.failed, of=items.of),
             steps=[StepOut.model_validate(step) for step in steps],
             files=[FileOut.of(file) for file in files],
             children=[RunOut.of(child) for child in children],
             messages=[MessageOut.of(message) for message in messages],
             response=response,
             links=dict(links),
-            callback=CallbackOut.model_validate(callback) if callback is not None else None,
+            callback=told[0] if told else None,
+            callbacks=told,
         )
 
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator
 
 from db.records import RunFilter, RunOrigin, RunRecord, RunStatus
-from db.runs import BATCHES
+from db.runs import BATCHES, CHAT_BATCH
 from flows.workflows import KIND as WORKFLOW
 from services_node.chat_api.batches import cancel_batch
 from services_node.chat_api.hooks.events import response_of
@@ -102,7 +102,8 @@ async def _story(parts: Parts, run_id: uuid.UUID) -> RunStory:
         messages,
         response=response_of(messages, steps),
         links=parts.pages.links(run),
-        callback=await parts.hooks.callback(run_id),
+        callbacks=await parts.hooks.callbacks(run_id),
+        items=await parts.batch_items.counts(run_id) if run.kind == CHAT_BATCH else None,
     )
 
 

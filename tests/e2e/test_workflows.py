@@ -316,6 +316,19 @@ def test_a_code_job_is_waited_for_and_answers_with_what_it_printed(stack: Stack,
     assert workflows.post("code-job", {"code": ""})[0] == 400
 
 
+def test_a_code_job_that_is_asked_for_again_with_its_key_is_the_same_job(stack: Stack, workflows: Workflows) -> None:
+    asked = {"code": "print(7 * 7)", "idempotency_key": uuid.uuid4().hex}
+    status, begun = workflows.post("code-job", {**asked, "wait": False})
+    assert status == 202, begun
+    for _ in range(2):  # while it is under way, and when it has ended
+        status, told = workflows.post("code-job", asked)
+        assert status == 200, told
+        assert (told["run_id"], told["result"]["stdout"]) == (begun["run_id"], "49\n")
+    assert len(stack.run_story(begun["run_id"])["callbacks"]) == 3, "an address for each execution that waits"
+    status, wrong = workflows.post("code-job", {**asked, "code": "print(8)"})
+    assert (status, wrong["code"]) == (409, "idempotency_key_used")
+
+
 def test_the_agent_answers_with_our_models_and_our_tools_at_hand(workflows: Workflows) -> None:
     status, told = workflows.post("agent", {"message": "What is 17% of 2340?"})
     assert status == 200, told

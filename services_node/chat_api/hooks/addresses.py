@@ -41,7 +41,10 @@ def parsed(url: str, param: str) -> httpx.URL:
         raise wrong(
             "has a user name or password in it. Leave them out: what is sent is signed.", "url_with_credentials"
         )
-    return known.copy_with(fragment=None)
+    told = known.copy_with(fragment=None)
+    if len(str(told)) > MAX_URL_CHARS:  # written out: `ñ` is six characters there
+        raise wrong(f"has {len(str(told))} characters when it is sent; at most {MAX_URL_CHARS} are.", "url_too_long")
+    return told
 
 
 def public_or(known: frozenset[Address]) -> Refusal:

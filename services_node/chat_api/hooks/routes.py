@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from db.records import HookRecord, NewHook
+from db.runs import KINDS
 from services_node.chat_api.hooks.addresses import checked_url
 from services_node.chat_api.hooks.events import hook_secret, owner_secret
 from services_node.chat_api.parts import owner, parts_of
@@ -20,7 +21,15 @@ from wire.ids import uuid7
 router = APIRouter(prefix="/api/hooks", tags=["hooks"])
 
 Event = Literal["run.completed", "run.failed", "run.cancelled"]
-Kind = Annotated[Line, Field(strict=True, max_length=50)]
+
+
+def known_kind(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"is no kind of run; there are {', '.join(KINDS)}")
+    return kind
+
+
+Kind = Annotated[Line, Field(strict=True, max_length=50), AfterValidator(known_kind)]
 
 
 class HookRequest(BaseModel):

@@ -18,11 +18,11 @@ from db.batches import Batches
 from db.engine import Database
 from db.hooks import Hooks
 from db.outbox import Leased, Outbox
-from db.queued import NewQueued, Promise, QueuedRuns
+from db.queued import MOST_CALLBACKS, NewQueued, Promise, QueuedRuns
 from db.records import FinishedRun, NewHook, NewRun, OutgoingEvent, RunStatus
 from db.runs import Runs
 from db.turns import Turns
-from wire.errors import NotFound
+from wire.errors import Conflict, NotFound
 from wire.ids import uuid7
 
 NOW = datetime.now(UTC)
@@ -156,7 +156,7 @@ async def test_nothing_is_written_of_runs_that_nobody_asked_to_be_told_of(house:
 async def test_each_hook_and_a_callback_are_told_of_one_event_under_one_id(house: House) -> None:
     hooks = {await house.hook(), await house.hook()}
     run_id = await house.queue("http://r/")
-    assert (await house.hooks.callback(run_id)).state == "pending"  # type: ignore[union-attr]
+    assert [callback.state for callback in await house.hooks.callbacks(run_id)] == ["pending"]
     await house.queued.close(run_id, "completed")
     leased = await house.lease()
     assert {one.id for one in leased if one.is_hook} == hooks and [one.url for one in leased if not one.is_hook] == [
@@ -165,8 +165,8 @@ async def test_each_hook_and_a_callback_are_told_of_one_event_under_one_id(house
     told = [event for one in leased for event in await house.told(one)]
     assert {event.run_id for event in told} == {run_id} and len({event.event_id for event in told}) == 1
     assert [event.is_callback for event in told].count(True) == 1
-    callback = await house.hooks.callback(run_id)
-    assert callback is not None and (callback.state, callback.attempts) == ("delivered", 1)
+    (callback,) = await house.hooks.callbacks(run_id)
+    assert (callback.state, callback.attempts) == ("delivered", 1)
 
 
 async def test_a_callbacks_address_is_forgotten_when_nothing_waits_and_known_again(house: House) -> None:
@@ -184,7 +184,7 @@ async def test_a_callbacks_address_is_forgotten_when_nothing_waits_and_known_aga
 async def test_a_run_that_could_not_begin_is_not_called_back(house: House) -> None:
     run_id = await house.queue("http://r/")
     await house.queued.give_up(run_id, "too_many", "words")
-    assert await house.count() == 0 and await house.hooks.callback(run_id) is None
+    assert await house.count() == 0 and await house.hooks.callbacks(run_id) == []
 
 
 async def test_a_promise_that_was_made_before_writes_no_second_callback(house: House) -> None:
@@ -192,7 +192,39 @@ async def test_a_promise_that_was_made_before_writes_no_second_callback(house: H
     promise = Promise(uuid.uuid4().hex, "digest", 60)
     assert await house.queued.queue(run, promise) == run.id
     assert await house.queued.queue(replace(run, id=uuid7()), promise) == run.id
-    assert await house.hooks.callback(run.id) is not None
+    assert len(await house.hooks.callbacks(run.id)) == 1
+
+
+async def test_who_asks_for_a_run_again_is_told_as_well_also_when_it_has_ended(house: House) -> None:
+    run_id = await house.queue("http://first/")
+    await house.queued.tell_too(run_id, house.owner, "http://second/")
+    await house.queued.close(run_id, "completed")
+    leased = await house.lease()
+    assert {one.url for one in leased} == {"http://first/", "http://second/"}
+    told = [event for one in leased for event in await house.told(one)]
+    assert [event.run_id for event in told] == [run_id] * 2 and len({event.event_id for event in told}) == 1
+    for _ in range(2):
+        await house.queued.tell_too(run_id, house.owner, "http://third/")
+    (leased_late,) = await house.lease()
+    assert [event.event for event in await house.told(leased_late)] == ["run.completed"], "once, at once"
+    assert [callback.url for callback in await house.hooks.callbacks(run_id)] == [
+        "http://first/", "http://second/", "http://third/",
+    ]  # fmt: skip
+    assert {callback.state for callback in await house.hooks.callbacks(run_id)} == {"delivered"}
+    for place in range(MOST_CALLBACKS - 3):
+        await house.queued.tell_too(run_id, house.owner, f"http://more/{place}")
+    with pytest.raises(Conflict, match="already"):
+        await house.queued.tell_too(run_id, house.owner, "http://one-more/")
+
+
+async def test_a_callback_that_is_added_while_its_run_ends_is_told_once(house: House) -> None:
+    for _ in range(30):
+        run_id = await house.queue(None)
+        await asyncio.gather(
+            house.queued.close(run_id, "completed"), house.queued.tell_too(run_id, house.owner, "http://r/")
+        )
+        (leased,) = await house.lease()
+        assert [event.run_id for event in await house.told(leased)] == [run_id]
 
 
 async def test_runs_that_end_at_once_are_told_in_the_order_they_can_be_seen(house: House) -> None:
@@ -269,8 +301,8 @@ async def test_a_failure_waits_and_holds_back_what_comes_after(house: House) -> 
     assert await house.lease() == []
     hook = await house.hooks.get(hook_id, house.owner)
     assert (hook.failures, hook.last_error, hook.pending) == (1, "answered 500\ufffd", 2)
-    callback = await house.hooks.callback(run_id)
-    assert callback is not None and (callback.state, callback.attempts) == ("pending", 1)
+    (callback,) = await house.hooks.callbacks(run_id)
+    assert (callback.state, callback.attempts) == ("pending", 1)
     async with asyncio.timeout(10):
         while len(taken := await house.lease(seconds=0)) < 2:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -280,8 +312,7 @@ async def test_a_failure_waits_and_holds_back_what_comes_after(house: House) -> 
     found = await house.outbox.waiting(mine, 9)
     assert found is not None
     assert await house.outbox.given_up(mine, found[0][0], "too late", 30)
-    callback = await house.hooks.callback(run_id)
-    assert callback is not None
+    (callback,) = await house.hooks.callbacks(run_id)
     assert (callback.state, callback.attempts, callback.last_error) == ("failed", 2, "too late")
 
 
@@ -297,8 +328,8 @@ async def test_what_waited_too_long_or_is_too_much_goes_the_oldest_first(house: 
         text("UPDATE outbox SET created_at = now() - interval '2 days' WHERE owner = :owner"), {"owner": house.owner}
     )
     await house.outbox.expire(timedelta(days=1), 1000)
-    callback = await house.hooks.callback(run_id)
-    assert await house.count() == 0 and callback is not None and callback.state == "failed"
+    (callback,) = await house.hooks.callbacks(run_id)
+    assert await house.count() == 0 and callback.state == "failed"
     for leased in await house.lease():
         assert await house.told(leased) == []
     assert (await house.hooks.get(hook_id, house.owner)).next_attempt_at is None

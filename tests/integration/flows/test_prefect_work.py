@@ -235,6 +235,19 @@ def test_a_batch_that_is_cancelled_in_prefect_stops_at_once_and_its_row_says_so(
     eventually(lambda: httpx.get(where).json()["state_type"] == "CANCELLED", 30, "its flow run is cancelled")
 
 
+def test_a_batch_that_is_cancelled_by_its_owner_says_so_and_what_it_had_not_done(
+    api: httpx.Client, stack: Installation
+) -> None:
+    items = [{"message": "tokens=1"}, *[{"message": "tokens=2000 every=0.05"}] * 30]
+    run_id = begin(api, "chat-batch", items=items)
+    eventually(lambda: (story(api, run_id)["progress"] or {}).get("done") == 1, 60, "one item is done")
+    assert story(api, run_id)["progress"] == {"done": 1, "of": 31}
+    reply = api.post(f"/api/runs/{run_id}/cancel")
+    assert reply.status_code == 200 and reply.json()["error"]["code"] == "cancelled_by_client"
+    told = api.get(f"/api/runs/{run_id}/items").json()["items"]
+    assert Counter(one["status"] for one in told) == {"completed": 1, "cancelled": 30}
+
+
 def test_schedules_and_limits_are_in_prefect(stack: Installation) -> None:
     retention = deployment(stack, "retention").json()
     (schedule,) = retention["schedules"]

@@ -38,7 +38,10 @@ class Stack:
             raise prefect_unavailable()
         self.asked += 1
         if self.followed:
-            self.run.status = "cancelled"
+            self.run.status, self.run.reason = "cancelled", "cancelled_in_prefect"
+
+    async def cancelled_by_client(self, run_id: uuid.UUID) -> None:
+        self.run.reason = "cancelled_by_client"
 
 
 async def test_a_batch_that_could_not_be_cancelled_while_prefect_was_away_can_be_cancelled_later() -> None:
@@ -58,7 +61,7 @@ async def test_a_cancellation_that_prefect_told_first_is_no_conflict() -> None:
     stack: Any = Stack()
     stack.followed = True
     await cancel_batch(stack, uuid7())
-    assert stack.run.status == "cancelled"
+    assert (stack.run.status, stack.run.reason) == ("cancelled", "cancelled_by_client")
 
 
 async def test_a_batch_that_ended_is_not_asked_of_prefect() -> None:

@@ -72,7 +72,7 @@ def test_where_a_run_came_from_and_where_else_it_is_told_stands_above_its_tree()
         origin="n8n",
         n8n={"execution_id": "42", "workflow_id": "aB"},
         links={"prefect": "http://p/runs/flow-run/1", "n8n": "http://n/workflow/aB/executions/42"},
-        callback={"url": "http://r/x", "state": "failed", "attempts": 3, "last_error": "answered 500\x1b"},
+        callbacks=[{"url": "http://r/x", "state": "failed", "attempts": 3, "last_error": "answered 500\x1b"}],
     )
     assert drawn(told, 80, START)[3:8] == [
         "from n8n, execution 42 of workflow aB",
@@ -81,9 +81,9 @@ def test_where_a_run_came_from_and_where_else_it_is_told_stands_above_its_tree()
         "callback http://r/x failed after 3 tries: answered 500 ",
         "",
     ]
-    assert drawn(story(origin="api", links={}, n8n=None, callback=None), 80, START)[3:5] == ["from api", ""]
+    assert drawn(story(origin="api", links={}, n8n=None, callbacks=[]), 80, START)[3:5] == ["from api", ""]
     began = story(
-        kind="workflow", origin="api", links={}, n8n={"execution_id": "42", "workflow_id": "aB"}, callback=None
+        kind="workflow", origin="api", links={}, n8n={"execution_id": "42", "workflow_id": "aB"}, callbacks=[]
     )
     assert "from api, to execution 42 of workflow aB" in drawn(began, 80, START)
 

@@ -99,6 +99,11 @@ function parsed(value: unknown): { read: unknown; wrong: string | null } {
 	}
 }
 
+/** Text of a parameter; empty for what an expression did not find, which is no word to be sent. */
+export function text(value: unknown): string {
+	return value === undefined || value === null ? '' : String(value);
+}
+
 /** Without what was left empty. */
 export function given(fields: Json): Json {
 	return Object.fromEntries(

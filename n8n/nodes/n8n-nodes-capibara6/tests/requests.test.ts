@@ -13,6 +13,7 @@ import {
 	resumeUrl,
 	routeRequest,
 	runRequest,
+	text,
 	WrongParameter,
 } from '../api/requests';
 
@@ -165,6 +166,10 @@ it('a run that began the execution is named as parent, nothing else is', () => {
 	for (const other of [undefined, '', 'x', `${ID}\r\nx: y`, 7]) {
 		expect(parentHeaders(other)).toEqual({});
 	}
+});
+
+it('an expression that finds nothing is no text', () => {
+	expect([undefined, null, '', 0, false, 'a'].map(text)).toEqual(['', '', '', '0', 'false', 'a']);
 });
 
 it('a route is explained by the model server, with the question before', () => {

@@ -183,6 +183,7 @@ def test_an_address_that_may_not_be_told_is_refused_and_nothing_begins(api: http
         ({"url": "http://127.0.0.1/", "events": ["run.begun"]}, "events.0"),
         ({"url": "http://127.0.0.1/", "events": EVERY, "kinds": [""]}, "kinds.0"),
         ({"url": "http://127.0.0.1/", "events": EVERY, "kinds": "chat"}, "kinds"),
+        ({"url": "http://127.0.0.1/", "events": EVERY, "kinds": ["chats"]}, "kinds.0"),
         ({"url": "http://127.0.0.1/", "events": EVERY, "description": "a\x00"}, "description"),
         ([], "body"),
     ],
@@ -192,14 +193,21 @@ def test_a_wrong_hook_names_the_field(api: httpx.Client, body: Any, param: str) 
     assert api.get("/api/hooks").json() == {"hooks": []}
 
 
-def test_the_key_of_a_request_holds_its_callback_too(api: httpx.Client, receiver: Receiver) -> None:
+def test_who_repeats_a_request_with_its_key_is_told_of_the_same_run(api: httpx.Client, receiver: Receiver) -> None:
     path, headers = f"/{uuid.uuid4().hex}", {"idempotency-key": uuid.uuid4().hex}
     run_id = begun(api, receiver.url + path, headers)
     assert begun(api, receiver.url + path, headers) == run_id
-    other = {"parameters": {"message": "hola tokens=2"}, "callback_url": receiver.url + "/other"}
+    assert begun(api, receiver.url + path + "/again", headers) == run_id
+    other = {"parameters": {"message": "adiós tokens=2"}, "callback_url": receiver.url + path}
     faulty(api.post("/api/flows/chat/runs", json=other, headers=headers), 409, code="idempotency_key_used")
     callback_of(api, run_id, "delivered")
-    assert [one.run["id"] for one in receiver.at(path)] == [run_id]
+    told(receiver, f"{path}/again", 1, 10)
+    assert begun(api, receiver.url + path + "/late", headers) == run_id
+    told(receiver, f"{path}/late", 1, 10)
+    for place in ("", "/again", "/late"):
+        assert [one.run["id"] for one in receiver.at(path + place)] == [run_id]
+    callbacks = api.get(f"/api/runs/{run_id}").json()["callbacks"]
+    assert [callback["url"].removeprefix(receiver.url + path) for callback in callbacks] == ["", "/again", "/late"]
 
 
 @pytest.mark.parametrize("events", [pytest.param(100), pytest.param(1000, marks=pytest.mark.full)], ids=["100", "1000"])
@@ -216,7 +224,7 @@ def test_nothing_is_lost_or_out_of_order_while_the_receiver_is_down_and_the_api_
         return 200, "", b""
 
     receiver.answer = answer
-    subscribed(api, receiver, path, kinds=["counted"])
+    subscribed(api, receiver, path, kinds=["warm-up"])
     receiver.down()
     wanted = in_database(stack, lambda database: ended(database, events // 2))
     eventually(lambda: api.get("/api/hooks").json()["hooks"][0]["state"] == "failing", 10, "it was tried")
@@ -240,7 +248,7 @@ def test_nothing_is_lost_or_out_of_order_while_the_receiver_is_down_and_the_api_
 async def ended(database: Database, count: int) -> list[str]:
     """Runs that ended, one after the other."""
     turns, now, ids = Turns(database), datetime.now(UTC), []
-    run = NewRun(uuid7(), "local", "counted", None, False, "", "0" * 32, "s", uuid7(), None, ())
+    run = NewRun(uuid7(), "local", "warm-up", None, False, "", "0" * 32, "s", uuid7(), None, ())
     for _ in range(count):
         one = replace(run, id=uuid7())
         await turns.begin(one)

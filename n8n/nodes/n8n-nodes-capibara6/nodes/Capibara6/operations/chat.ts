@@ -5,6 +5,7 @@ import {
 	conversationRequest,
 	jsonObject,
 	read,
+	text,
 	type ChatAsked,
 	type Json,
 } from '../../../api/requests';
@@ -24,9 +25,9 @@ const send: Operation = async function (i) {
 	const options = this.getNodeParameter('options', i, {}) as IDataObject;
 	const speak = this.getNodeParameter('speak', i, false) as boolean;
 	const asked: ChatAsked = {
-		message: String(this.getNodeParameter('message', i)),
-		conversationId: String(this.getNodeParameter('conversationId', i, '') ?? ''),
-		model: String(this.getNodeParameter('model', i, 'auto')),
+		message: text(this.getNodeParameter('message', i)),
+		conversationId: text(this.getNodeParameter('conversationId', i, '')),
+		model: text(this.getNodeParameter('model', i, 'auto')) || 'auto',
 		tools: this.getNodeParameter('tools', i, 'default') as ChatAsked['tools'],
 		toolNames: this.getNodeParameter('toolNames', i, '') as string,
 		speak,

@@ -1,6 +1,6 @@
 import type { IDataObject, IExecuteFunctions } from 'n8n-workflow';
 
-import { codeRequest, list, type GivenFile } from '../../../api/requests';
+import { codeRequest, list, text, type GivenFile } from '../../../api/requests';
 import type { RunFile } from '../../../api/runs';
 import { call } from '../../../api/transport';
 import { filesAsBinary, result, type Operation } from './results';
@@ -9,7 +9,7 @@ const run: Operation = async function (i) {
 	const options = this.getNodeParameter('options', i, {}) as IDataObject;
 	const request = codeRequest({
 		language: this.getNodeParameter('language', i) as string,
-		code: String(this.getNodeParameter('code', i)),
+		code: text(this.getNodeParameter('code', i)),
 		timeoutSeconds: options.timeoutSeconds as number | undefined,
 		conversationId: options.conversationId as string | undefined,
 		files: await filesOf(this, options.inputBinaryFields as string | undefined, i),

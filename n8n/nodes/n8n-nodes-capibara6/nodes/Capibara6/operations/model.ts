@@ -1,6 +1,6 @@
 import type { IDataObject } from 'n8n-workflow';
 
-import { read, routeRequest } from '../../../api/requests';
+import { read, routeRequest, text } from '../../../api/requests';
 import { call } from '../../../api/transport';
 import { result, type Operation } from './results';
 
@@ -12,10 +12,10 @@ const getAll: Operation = async function (i) {
 };
 
 const explainRoute: Operation = async function (i) {
-	const text = String(this.getNodeParameter('text', i));
+	const asked = text(this.getNodeParameter('text', i));
 	return [
 		result(
-			await call(this, routeRequest(text, String(this.getNodeParameter('before', i, ''))), i),
+			await call(this, routeRequest(asked, text(this.getNodeParameter('before', i, ''))), i),
 			i,
 		),
 	];

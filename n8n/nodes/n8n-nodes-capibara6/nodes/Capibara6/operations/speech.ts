@@ -4,7 +4,7 @@ import type { IDataObject } from 'n8n-workflow';
 import { NodeOperationError } from 'n8n-workflow';
 
 import { follow } from '../../../api/following';
-import { flowRequest, given, uuid, WrongParameter, type Json } from '../../../api/requests';
+import { flowRequest, given, text, uuid, WrongParameter, type Json } from '../../../api/requests';
 import { failureOf, hasEnded, POLLING } from '../../../api/runs';
 import { call, download } from '../../../api/transport';
 import { keyOf } from './place';
@@ -60,10 +60,10 @@ const synthesize: Operation = async function (i) {
 function sourceOf(source: string, parameter: (name: string) => unknown): Json {
 	const known = SOURCES[source];
 	if (known !== undefined) return { [known[0]]: uuid(parameter('sourceId'), known[1]) };
-	const text = String(parameter('text'));
-	if (text.trim() === '')
+	const spoken = text(parameter('text'));
+	if (spoken.trim() === '')
 		throw new WrongParameter('The text is empty', 'Write what is to be spoken.');
-	return { text };
+	return { text: spoken };
 }
 
 export const speech: Record<string, Operation> = { synthesize };
