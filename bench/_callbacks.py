@@ -27,7 +27,8 @@ from db.turns import Turns
 from wire.ids import uuid7
 from wire.webhooks import WebhookRefused, verify
 
-KIND = "measured"
+# Kinds that there are: of runs that the hook hears of, and of those that are called back.
+KIND, CALLED = "warm-up", "retention"
 HOOK, CALLBACK = "/hook", "/callback"
 DOWN_SECONDS = 3.0
 ERROR_EVERY = 29
@@ -135,7 +136,7 @@ async def _ended(database: Database, owner: str, count: int, callback_url: str) 
     for number in range(count):
         id_ = uuid7()
         if number % 2:
-            run = NewQueued(id_, owner, f"{KIND}-called", one.trace_id, "bench", uuid7(), callback_url=callback_url)
+            run = NewQueued(id_, owner, CALLED, one.trace_id, "bench", uuid7(), callback_url=callback_url)
             await queued.queue(run, None)
             await queued.close(id_, "completed")
         else:
