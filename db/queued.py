@@ -98,10 +98,9 @@ class QueuedRuns:
         self._database = database
 
     async def queue(self, run: NewQueued, promise: Promise | None) -> uuid.UUID:
-        """Writes a queued run. Returns its id; the earlier run's, when the promise was made before, whose end is then
-        told to this one's callback too.
+        """Writes a queued run. Returns its id; the earlier run's, when the promise was made before (`promised`).
 
-        Raises Conflict for a run id, or a key with another request, that was used before, and as `tell_too` does.
+        Raises Conflict for a run id that was used before, and as `promised` does.
         """
         values: dict[str, Any] = asdict(run)
         try:
@@ -118,11 +117,9 @@ class QueuedRuns:
                 return run.id
         except IntegrityError:
             raise run_id_used(run.id) from None
-        earlier = await self.promised(run.owner, promise)
+        earlier = await self.promised(run.owner, promise, run.callback_url)
         if earlier is None:  # it has expired this very moment
             raise _used_otherwise()
-        if run.callback_url is not None:
-            await self.tell_too(earlier, run.owner, run.callback_url)
         return earlier
 
     async def tell_too(self, run_id: uuid.UUID, owner: str, callback_url: str) -> None:
@@ -138,8 +135,11 @@ class QueuedRuns:
                 param="callback_url",
             )
 
-    async def promised(self, owner: str, promise: Promise) -> uuid.UUID | None:
-        """The run that was promised by this key; None when none was. Raises Conflict for another request's key."""
+    async def promised(self, owner: str, promise: Promise, callback_url: str | None = None) -> uuid.UUID | None:
+        """The run that was promised by this key, whose end is then told at the callback too; None when none was.
+
+        Raises Conflict for another request's key, and as `tell_too` does.
+        """
         known = await self._database.rows(
             select(IdempotencyKey.run_id, IdempotencyKey.request_sha256).where(
                 IdempotencyKey.owner == owner,
@@ -152,6 +152,8 @@ class QueuedRuns:
         if known[0].request_sha256 != promise.request_sha256:
             raise _used_otherwise()
         run_id: uuid.UUID | None = known[0].run_id
+        if run_id is not None and callback_url is not None:
+            await self.tell_too(run_id, owner, callback_url)
         return run_id
 
     async def give_up(self, run_id: uuid.UUID, code: str, detail: str) -> None:

@@ -22,6 +22,7 @@ from starlette.responses import JSONResponse
 
 from db.queued import NewQueued, Promise
 from db.runs import BATCH, CHAT_BATCH, DIGEST, RETENTION, ROUTING_EVALUATION, WARM_UP
+from db.tables import OPEN_STATUSES
 from flows import workflows
 from flows.errors import flow_not_begun
 from flows.speech import KIND
@@ -175,11 +176,8 @@ async def start(
     if idempotency_key is not None:
         digest = _digest(name, given)
         promise = Promise(_storable(idempotency_key), digest, parts.settings.idempotency_seconds)
-        earlier = await parts.queued.promised(context.principal.name, promise)
+        earlier = await parts.queued.promised(context.principal.name, promise, callback_url)
         if earlier is not None:
-            if callback_url is not None:
-                await parts.queued.tell_too(earlier, context.principal.name, callback_url)
-                parts.delivering.run_ended()  # it may have, before this
             return await _told(parts, flow, earlier)
     with named(prefix):
         prepared = await flow.prepare(parts, _checked(flow.parameters, given, prefix))
@@ -195,9 +193,7 @@ async def start(
         **provenance("api"),
     )
     run_id = await parts.queued.queue(run, promise)
-    if run_id != run.id:
-        parts.delivering.run_ended()
-    else:
+    if run_id == run.id:
         try:
             await prepared.begin()
         except BaseException as error:  # too many, a full disk, a client that went: the key must not promise it
@@ -210,6 +206,8 @@ async def start(
 async def _told(parts: Parts, flow: OfferedFlow, run_id: uuid.UUID) -> JSONResponse:
     """`url` is how batches told their `location` first; all three are the same."""
     run = await parts.runs.get(run_id, current().principal.name)
+    if run.status not in OPEN_STATUSES:  # an earlier one, of which a new callback is to be told now
+        parts.delivering.run_ended()
     where = f"/api/runs/{run_id}"
     told = {"run_id": str(run_id), "status": run.status, "flow": flow.name, "status_url": where}
     told |= {"location": where, "url": where}
